@@ -1,0 +1,148 @@
+{{- define "linkpulse.fullname" -}}
+{{- if .Values.fullnameOverride -}}
+{{- .Values.fullnameOverride | trunc 50 | trimSuffix "-" -}}
+{{- else -}}
+{{- $name := default .Chart.Name .Values.nameOverride -}}
+{{- if contains $name .Release.Name -}}
+{{- .Release.Name | trunc 50 | trimSuffix "-" -}}
+{{- else -}}
+{{- printf "%s-%s" .Release.Name $name | trunc 50 | trimSuffix "-" -}}
+{{- end -}}
+{{- end -}}
+{{- end -}}
+
+{{/* Labels that never change: a Deployment's selector is immutable. Call with (dict "root" $ "component" "gateway"). */}}
+{{- define "linkpulse.selectorLabels" -}}
+app.kubernetes.io/name: {{ default .root.Chart.Name .root.Values.nameOverride }}
+app.kubernetes.io/instance: {{ .root.Release.Name }}
+app.kubernetes.io/component: {{ .component }}
+{{- end -}}
+
+{{- define "linkpulse.labels" -}}
+{{ include "linkpulse.selectorLabels" . }}
+app.kubernetes.io/version: {{ .root.Chart.AppVersion | quote }}
+app.kubernetes.io/part-of: linkpulse
+app.kubernetes.io/managed-by: {{ .root.Release.Service }}
+helm.sh/chart: {{ printf "%s-%s" .root.Chart.Name .root.Chart.Version | replace "+" "_" }}
+{{- end -}}
+
+{{/* Call with (dict "root" $ "image" .Values.gateway.image). A digest wins over the tag. */}}
+{{- define "linkpulse.image" -}}
+{{- with .root.Values.image.registry }}{{ . }}/{{ end -}}
+{{- .image.repository -}}
+{{- if .image.digest }}@{{ .image.digest }}{{ else }}:{{ default .root.Chart.AppVersion .root.Values.image.tag }}{{ end -}}
+{{- end -}}
+
+{{/* What a pod needs to pass the "restricted" Pod Security Standard. */}}
+{{- define "linkpulse.podSecurity" -}}
+automountServiceAccountToken: false
+enableServiceLinks: false
+securityContext:
+  runAsNonRoot: true
+  runAsUser: 65532
+  runAsGroup: 65532
+  fsGroup: 65532
+  seccompProfile: {type: RuntimeDefault}
+{{- end -}}
+
+{{- define "linkpulse.containerSecurity" -}}
+securityContext:
+  allowPrivilegeEscalation: false
+  readOnlyRootFilesystem: true
+  capabilities: {drop: [ALL]}
+{{- end -}}
+
+{{/* How a program reaches Kafka. Call with (dict "root" $ "prefix" "GATEWAY"). */}}
+{{- define "linkpulse.kafkaEnv" -}}
+{{- $kafka := .root.Values.kafka -}}
+- {name: {{ .prefix }}_KAFKA_BROKERS, value: {{ join "," $kafka.brokers | quote }}}
+{{- if $kafka.tls.enabled }}
+- {name: {{ .prefix }}_KAFKA_TLS, value: "true"}
+{{- if and $kafka.tls.existingSecret $kafka.tls.caKey }}
+- {name: {{ .prefix }}_KAFKA_TLS_CA_FILE, value: /etc/linkpulse/kafka-tls/ca.crt}
+{{- end }}
+{{- if and $kafka.tls.existingSecret $kafka.tls.certKey }}
+- {name: {{ .prefix }}_KAFKA_TLS_CERT_FILE, value: /etc/linkpulse/kafka-tls/tls.crt}
+- {name: {{ .prefix }}_KAFKA_TLS_KEY_FILE, value: /etc/linkpulse/kafka-tls/tls.key}
+{{- end }}
+{{- end }}
+{{- with $kafka.sasl }}
+{{- if .mechanism }}
+- {name: {{ $.prefix }}_KAFKA_SASL_MECHANISM, value: {{ .mechanism }}}
+- name: {{ $.prefix }}_KAFKA_SASL_USERNAME
+  valueFrom: {secretKeyRef: {name: {{ .existingSecret }}, key: {{ .usernameKey }}}}
+- {name: {{ $.prefix }}_KAFKA_SASL_PASSWORD_FILE, value: /etc/linkpulse/kafka-sasl/password}
+{{- end }}
+{{- end }}
+{{- end -}}
+
+{{/* Secrets are files, so that they are in no environment and a rotated one is seen. */}}
+{{- define "linkpulse.kafkaMounts" -}}
+{{- $kafka := .Values.kafka -}}
+{{- if and $kafka.tls.enabled $kafka.tls.existingSecret }}
+- {name: kafka-tls, mountPath: /etc/linkpulse/kafka-tls, readOnly: true}
+{{- end }}
+{{- if $kafka.sasl.mechanism }}
+- {name: kafka-sasl, mountPath: /etc/linkpulse/kafka-sasl, readOnly: true}
+{{- end }}
+{{- end -}}
+
+{{- define "linkpulse.kafkaVolumes" -}}
+{{- $kafka := .Values.kafka -}}
+{{- if and $kafka.tls.enabled $kafka.tls.existingSecret }}
+- name: kafka-tls
+  secret:
+    secretName: {{ $kafka.tls.existingSecret }}
+    defaultMode: 0440
+    items:
+      {{- with $kafka.tls.caKey }}
+      - {key: {{ . }}, path: ca.crt}
+      {{- end }}
+      {{- with $kafka.tls.certKey }}
+      - {key: {{ . }}, path: tls.crt}
+      - {key: {{ $kafka.tls.keyKey }}, path: tls.key}
+      {{- end }}
+{{- end }}
+{{- if $kafka.sasl.mechanism }}
+- name: kafka-sasl
+  secret:
+    secretName: {{ $kafka.sasl.existingSecret }}
+    defaultMode: 0440
+    items:
+      - {key: {{ $kafka.sasl.passwordKey }}, path: password}
+{{- end }}
+{{- end -}}
+
+{{/* Seconds between SIGTERM's eve and SIGKILL: the endpoint goes, the drain runs, and 10 s are left for what is late. */}}
+{{- define "linkpulse.graceSeconds" -}}
+{{- add .preStopSeconds .drainSeconds 10 -}}
+{{- end -}}
+
+{{/* What a schema cannot say, said before anything is applied. */}}
+{{- define "linkpulse.check" -}}
+{{- if not .Values.kafka.brokers -}}
+{{- fail "kafka.brokers is empty: name at least one bootstrap server, e.g. --set kafka.brokers={kafka:9092}" -}}
+{{- end -}}
+{{- with .Values.kafka.sasl -}}
+{{- if and .mechanism (not .existingSecret) -}}
+{{- fail (printf "kafka.sasl.mechanism is %s: kafka.sasl.existingSecret must name the secret with the user and the password" .mechanism) -}}
+{{- end -}}
+{{- end -}}
+{{- with .Values.kafka.tls -}}
+{{- if and .existingSecret (not .enabled) -}}
+{{- fail "kafka.tls.existingSecret is set but kafka.tls.enabled is false: the connection would be in the clear" -}}
+{{- end -}}
+{{- if and .existingSecret (not .caKey) (not .certKey) -}}
+{{- fail "kafka.tls.existingSecret is set but neither kafka.tls.caKey nor kafka.tls.certKey says what to take from it" -}}
+{{- end -}}
+{{- if ne (empty .certKey) (empty .keyKey) -}}
+{{- fail "kafka.tls.certKey and kafka.tls.keyKey belong together: set both or neither" -}}
+{{- end -}}
+{{- if and .certKey (not .existingSecret) -}}
+{{- fail "kafka.tls.certKey is set: kafka.tls.existingSecret must name the secret that holds it" -}}
+{{- end -}}
+{{- end -}}
+{{- if and (eq .Values.topic.create "job") (gt (int .Values.topic.minInsyncReplicas) (int .Values.topic.replicationFactor)) -}}
+{{- fail "topic.minInsyncReplicas is above topic.replicationFactor: no click could ever be acknowledged" -}}
+{{- end -}}
+{{- end -}}

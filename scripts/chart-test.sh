@@ -1,0 +1,83 @@
+#!/usr/bin/env bash
+# The Helm chart: lints, renders every values file under ci/, holds what its comments promise, and refuses wrong values.
+set -Eeuo pipefail
+cd "$(dirname "${BASH_SOURCE[0]}")/.."
+if ! command -v helm >/dev/null; then
+  echo "SKIPPED: there is no helm here, so the chart was neither linted nor rendered (https://helm.sh/docs/intro/install)" >&2
+  exit 0
+fi
+chart=helm/linkpulse out=.tmp/chart tests=0 failed=0
+mkdir -p "$out"
+complain() { echo "FAIL: $*" >&2; failed=1; }
+
+for values in "$chart"/ci/*-values.yaml; do
+  name=$(basename "$values" -values.yaml)
+  helm lint --strict --quiet "$chart" --values "$values" || complain "$values does not lint"
+  helm template release "$chart" --namespace linkpulse --values "$values" >"$out/$name.yaml" || complain "$values does not render"
+  tests=$((tests + 1))
+done
+
+# holds FILE COUNT TEXT: the rendering of FILE has TEXT on exactly COUNT lines.
+holds() {
+  local got
+  got=$(grep -cF -- "$3" "$out/$1.yaml" || true)
+  [ "$got" = "$2" ] || complain "$1: '$3' is on $got lines, not on $2"
+  tests=$((tests + 1))
+}
+# What a restricted namespace asks of each of the three pods.
+for text in 'runAsNonRoot: true' 'type: RuntimeDefault' 'allowPrivilegeEscalation: false' 'drop: [ALL]' \
+  'readOnlyRootFilesystem: true' 'enableServiceLinks: false'; do
+  holds minimal 3 "$text"
+done
+holds minimal 4 'automountServiceAccountToken: false'
+holds minimal 1 'terminationGracePeriodSeconds: 25' # gateway: 5 + 10 + 10
+holds minimal 1 'terminationGracePeriodSeconds: 30' # ingest: 5 + 15 + 10
+holds full 1 'terminationGracePeriodSeconds: 65'
+holds full 1 'terminationGracePeriodSeconds: 48'
+holds full 2 'preStop:'
+holds one-broker 0 'preStop:'
+holds minimal 1 'kind: Job'
+holds topic-elsewhere 0 'kind: Job'
+holds minimal 1 'clusterIP: None'
+holds full 3 'secretName: kafka-tls'
+holds full 3 'SCRAM-SHA-512'
+holds full 1 "registry.example.com/mirror/linkpulse/ingest:1.2.3"
+holds full 1 "registry.example.com/mirror/linkpulse/gateway@sha256:"
+
+# refuses REASON ARGUMENTS...: rendering fails, and the message matches REASON. The schema's messages are worded
+# differently by Helm 3 and 4, so a reason names what both say.
+refuses() {
+  local reason=$1 message
+  shift
+  if message=$(helm template release "$chart" --values "$chart/ci/minimal-values.yaml" "$@" 2>&1 >/dev/null); then
+    complain "accepted: $*"
+  elif ! grep -qiE -- "$reason" <<<"$message"; then
+    complain "$* was refused, but not because of '$reason': $message"
+  fi
+  tests=$((tests + 1))
+}
+refuses "replica'? (is )?not allowed" --set ingest.replica=3
+refuses "gatway'? (is )?not allowed" --set gatway.replicas=3
+refuses "broker'? (is )?not allowed" --set kafka.broker=x:9092
+refuses "enable'? (is )?not allowed" --set kafka.tls.enable=true
+refuses "mechanisms'? (is )?not allowed" --set kafka.sasl.mechanisms=PLAIN
+refuses "portt'? (is )?not allowed" --set gateway.service.portt=80
+refuses "request'? (is )?not allowed" --set ingest.resources.request.cpu=1
+refuses "partition'? (is )?not allowed" --set topic.partition=3
+refuses "digests'? (is )?not allowed" --set topic.image.digests=x
+refuses "pullSecret'? (is )?not allowed" --set image.pullSecret=x
+refuses "values'? (is )?not allowed" --set 'gateway.extraEnv[0].name=A' --set 'gateway.extraEnv[0].values=b'
+refuses "ingest[/.]replicas" --set ingest.replicas=many
+refuses "kafka[/.]brokers[/.]0" --set 'kafka.brokers={kafka}'
+refuses "kafka[/.]sasl[/.]mechanism" --set kafka.sasl.mechanism=GSSAPI
+refuses "topic[/.]create" --set topic.create=strimzi
+refuses "ingest[/.]image[/.]digest" --set ingest.image.digest=sha256:abc
+refuses "kafka.brokers is empty" --set kafka.brokers=null
+refuses "existingSecret must name" --set kafka.sasl.mechanism=PLAIN
+refuses "in the clear" --set kafka.tls.existingSecret=s
+refuses "belong together" --set kafka.tls.enabled=true,kafka.tls.existingSecret=s,kafka.tls.certKey=c
+refuses "what to take from it" --set kafka.tls.enabled=true,kafka.tls.existingSecret=s,kafka.tls.caKey=
+refuses "no click could ever be acknowledged" --set topic.replicationFactor=1
+refuses "kubeVersion" --kube-version 1.29.0
+
+[ "$failed" = 0 ] && echo "$tests checks of the chart hold ($(helm version --short))"
