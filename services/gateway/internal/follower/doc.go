@@ -1,0 +1,30 @@
+// Package follower is the counting side of a gateway: it reads every partition of the log, keeps the count of each link
+// that somebody here watches, and tells the watchers that it changed.
+//
+// A link lives in one partition, so the partition is the shard: one goroutine that reads, one lock, one fold, one map of
+// watched links. A click that nobody watches costs its entry in the fold's ring and a look into the map.
+//
+// # How a count begins
+//
+// The first watcher of a link makes the partition ask the [Snapshotter] for its total, together with all links that
+// came meanwhile. The answer is a total and the offset S at which it is true. It is stitched to the live records at the
+// moment it is applied, under the lock, with the position of that moment:
+//
+//   - S inside the ring (floor <= S <= position): total(S) + what the ring counted in [S, position).
+//   - S ahead of the position: total(S), and live records below S are in it already. Until the position gets there, the
+//     count is true at S, so seq is max(position, S): a smaller one would promise clicks twice.
+//   - S below the floor: the ring cannot tell what came between. The link stays syncing and is read again.
+//
+// The ring holds every counted click of the partition, watched or not: a click that arrives between the Snapshotter's
+// read and the answer would be missed by a link's own list, which begins with the answer. From then on the follower keeps
+// the count; the last release forgets it, all of it: what a gateway remembered of a link nobody watches, no restart of
+// the snapshot could correct.
+//
+// # Where a partition begins
+//
+// Two windows before the end of the log: the first window warms the fold up, the second fills the ring, so that totals
+// that lag behind can be stitched. Never from where the totals are: they may stand still, and a new gateway would wait
+// for them. Where the log begins later than that, it begins at the log's start, and the warm-up is what is left of it.
+// That is exact as long as records do not wait for longer than the log's retention less the duplicates' time bound: then
+// a record that was removed is too old to make a duplicate of one that is still to be decided.
+package follower

@@ -1,0 +1,111 @@
+package follower
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"sync"
+	"time"
+
+	"github.com/prometheus/client_golang/prometheus"
+	"go.uber.org/zap"
+
+	"github.com/linkpulse/linkpulse/pkg/click"
+	"github.com/linkpulse/linkpulse/pkg/fold"
+	"github.com/linkpulse/linkpulse/pkg/fold/feed"
+)
+
+// Watcher is told that the reading of a link may have changed: clicks were counted, its total landed, or it is syncing
+// again. Changed is called under the lock of the link's partition, at most once per link and chunk of the log: it must
+// return at once, and it must not call back into this package.
+type Watcher interface{ Changed() }
+
+// Snapshotter reads totals. It is called for one partition at a time, for several partitions at once.
+type Snapshotter interface {
+	// Totals returns the totals of the links, all of which lie in the partition, and the offset at which they are true:
+	// they are the fold of [0, next). A link that is not in the answer has no clicks.
+	Totals(ctx context.Context, partition int32, links []string) (totals map[string]fold.Total, next int64, err error)
+}
+
+// Config of a Set: all of it is data of the deployment.
+type Config struct {
+	Partitions int
+	Fold       fold.Params
+	Epoch      int64
+}
+
+// Deps are what a Set uses. All of them are required.
+type Deps struct {
+	Source    feed.Source
+	Snapshots Snapshotter
+	Log       *zap.Logger
+	Registry  prometheus.Registerer
+}
+
+// Set follows every partition of a deployment. It is safe for concurrent use.
+type Set struct {
+	partitions []*partition
+	metrics    *metrics
+}
+
+// New returns a Set at rest; [Set.Run] starts it. It registers its metrics.
+func New(cfg Config, deps Deps) (*Set, error) {
+	if cfg.Partitions < 1 {
+		return nil, fmt.Errorf("following the log: %d partitions, must be at least 1", cfg.Partitions)
+	}
+	if err := cfg.Fold.Check(); err != nil {
+		return nil, fmt.Errorf("following the log: %w", err)
+	}
+	m, err := newMetrics(deps.Registry)
+	if err != nil {
+		return nil, fmt.Errorf("following the log: %w", err)
+	}
+	s := &Set{metrics: m, partitions: make([]*partition, cfg.Partitions)}
+	for i := range s.partitions {
+		s.partitions[i] = newPartition(int32(i), cfg, deps, m) //nolint:gosec // a Kafka partition count
+	}
+	return s, nil
+}
+
+// Run follows the log until ctx ends, and then returns nil. No fault of the log ends it: it tries again, and the
+// watermark tells how far behind that leaves the counts. It is to be called once.
+func (s *Set) Run(ctx context.Context) error {
+	var running sync.WaitGroup
+	for _, p := range s.partitions {
+		running.Go(func() { p.follow(ctx) })
+		running.Go(func() { p.readTotals(ctx) })
+	}
+	running.Wait()
+	return nil
+}
+
+// Watch returns the count of a link, kept up to date until w is released. The first watcher of a link makes its total
+// be read; w hears of it when it has landed. The link must be valid: see [click.CheckLink].
+func (s *Set) Watch(link string, w Watcher) *Watched {
+	return s.partitions[click.Partition(link, len(s.partitions))].watch(link, w)
+}
+
+// Ready returns nil once every partition has reached the end that its log had when it was opened. It never turns back:
+// a log that is away afterwards shows in the watermark, and is no reason to send dashboards elsewhere.
+func (s *Set) Ready() error {
+	var errs []error
+	for _, p := range s.partitions {
+		if !p.caughtUp.Load() {
+			errs = append(errs, fmt.Errorf("partition %d has not caught up with the log yet", p.id))
+		}
+	}
+	return errors.Join(errs...)
+}
+
+// Watermark returns the time up to which the counts are complete: every click that the log took before it is in them.
+// The partition that is furthest behind decides. It is zero until all partitions have reached the end of the log once.
+func (s *Set) Watermark() (completeTo time.Time) {
+	oldest := s.partitions[0].completeTo.Load()
+	for _, p := range s.partitions[1:] {
+		oldest = min(oldest, p.completeTo.Load())
+	}
+	if oldest == 0 {
+		return time.Time{}
+	}
+	return time.Unix(0, oldest)
+}
