@@ -41,7 +41,8 @@ run: ## the whole system in one process on embedded parts: open http://127.0.0.1
 	@exec .tmp/bin/linkpulse dev --traffic $(TRAFFIC) $(ARGS)
 
 up: ## the services as containers beside real Kafka and Redis (Docker Compose)
-	$(COMPOSE) up --build --wait --detach $(ARGS)
+	COMPOSE_PARALLEL_LIMIT=1 $(COMPOSE) build
+	$(COMPOSE) up --wait --detach $(ARGS)
 
 down: ## stop what `up` started; its data stays (ARGS=--volumes drops it)
 	$(COMPOSE) down --remove-orphans $(ARGS)

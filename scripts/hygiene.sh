@@ -8,7 +8,7 @@ failed=0
 complain() { echo "$*" >&2; failed=1; }
 
 files() { git ls-files --cached --others --exclude-standard; }
-top='.ci .editorconfig .gitattributes .github .gitignore .golangci.yml CONTRIBUTING.md LICENSE Makefile README.md deploy
+top='.ci .dockerignore .editorconfig .gitattributes .github .gitignore .golangci.yml CONTRIBUTING.md LICENSE Makefile README.md deploy
 go.work go.work.sum helm pkg proto scripts services'
 for entry in $(files | cut -d/ -f1 | sort -u); do
   [[ " ${top//$'\n'/ } " == *" $entry "* ]] || complain "$entry: the top level is fixed; this belongs somewhere below it"
