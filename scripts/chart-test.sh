@@ -6,14 +6,16 @@ if ! command -v helm >/dev/null; then
   echo "SKIPPED: there is no helm here, so the chart was neither linted nor rendered (https://helm.sh/docs/intro/install)" >&2
   exit 0
 fi
-chart=helm/linkpulse out=.tmp/chart tests=0 failed=0
+# The oldest Kubernetes that the chart says it runs on.
+chart=helm/linkpulse out=.tmp/chart oldest=1.30.0 tests=0 failed=0
 mkdir -p "$out"
+render() { helm template release "$chart" --namespace linkpulse --kube-version "$oldest" "$@"; }
 complain() { echo "FAIL: $*" >&2; failed=1; }
 
 for values in "$chart"/ci/*-values.yaml; do
   name=$(basename "$values" -values.yaml)
-  helm lint --strict --quiet "$chart" --values "$values" || complain "$values does not lint"
-  helm template release "$chart" --namespace linkpulse --values "$values" >"$out/$name.yaml" || complain "$values does not render"
+  helm lint --strict --quiet "$chart" --kube-version "$oldest" --values "$values" || complain "$values does not lint"
+  render --values "$values" >"$out/$name.yaml" || complain "$values does not render"
   tests=$((tests + 1))
 done
 
@@ -49,7 +51,7 @@ holds full 1 "registry.example.com/mirror/linkpulse/gateway@sha256:"
 refuses() {
   local reason=$1 message
   shift
-  if message=$(helm template release "$chart" --values "$chart/ci/minimal-values.yaml" "$@" 2>&1 >/dev/null); then
+  if message=$(render --values "$chart/ci/minimal-values.yaml" "$@" 2>&1 >/dev/null); then
     complain "accepted: $*"
   elif ! grep -qiE -- "$reason" <<<"$message"; then
     complain "$* was refused, but not because of '$reason': $message"

@@ -32,7 +32,8 @@ go build -o "$work/linkpulse" ./services/linkpulse/cmd/linkpulse
 
 link=compose-$RANDOM$RANDOM
 for port in 8081 8082; do
-  timeout 60 "$work/linkpulse" watch --gateway "http://127.0.0.1:$port" --json --count 1 "$link" >"$work/$port.json" 2>"$work/$port.log" &
+  timeout 60 "$work/linkpulse" watch --gateway "http://127.0.0.1:$port" --json --count 1 "$link" \
+    >"$work/$port.json" 2>"$work/$port.log" &
 done
 timeout 30 "$work/linkpulse" send --ingest http://127.0.0.1:8080 "$link"
 wait -n || { cat "$work"/*.log >&2; exit 1; }
