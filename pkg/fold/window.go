@@ -87,7 +87,7 @@ func (w *window) keyOf(id click.ID, link []byte) []byte {
 // the chain goes on, 0 where nothing of it is in the window.
 func (w *window) chain(key []byte) (tag, prev uint32) {
 	h := maphash.Bytes(w.seed, key)
-	head := &w.heads[h&uint64(len(w.heads)-1)]
+	head := &w.heads[int(h)&(len(w.heads)-1)] //nolint:gosec // masked
 	if d := w.position + 1 - *head; *head != 0 && d <= w.size() {
 		prev = uint32(d) //nolint:gosec // 1 to MaxWindow
 	}
@@ -214,7 +214,7 @@ func (a *arena) put(key []byte) (at uint32, ok bool) {
 	}
 	copy(a.buf[place:], key)
 	a.head = head + n
-	return uint32(place), true //nolint:gosec // MaxWindow keeps the arena below 4 GiB
+	return uint32(place), true // MaxWindow keeps the arena below 4 GiB
 }
 
 // drop frees the oldest key, which is e's. What was skipped before it at the buffer's end goes with it.
