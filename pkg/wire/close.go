@@ -1,0 +1,103 @@
+package wire
+
+// CloseCode is the status code of a close frame (RFC 6455 section 7.4). Its name is the reason that the server sends
+// with it.
+type CloseCode uint16
+
+// The close codes. [CloseNoStatus] and [CloseAbnormal] never travel: they say how a connection ended that had no code.
+const (
+	CloseNormal          CloseCode = 1000
+	CloseGoingAway       CloseCode = 1001
+	CloseProtocolError   CloseCode = 1002
+	CloseUnsupported     CloseCode = 1003
+	CloseNoStatus        CloseCode = 1005
+	CloseAbnormal        CloseCode = 1006
+	CloseInvalidUTF8     CloseCode = 1007
+	ClosePolicyViolation CloseCode = 1008
+	CloseTooBig          CloseCode = 1009
+	CloseInternalError   CloseCode = 1011
+	CloseServiceRestart  CloseCode = 1012
+	CloseTryAgainLater   CloseCode = 1013
+	CloseUnauthenticated CloseCode = 4401
+	CloseRevoked         CloseCode = 4403
+	CloseAuthDeadline    CloseCode = 4408
+	CloseTooMany         CloseCode = 4429
+)
+
+// CloseClass is what a client does after a close.
+type CloseClass uint8
+
+const (
+	// CloseStop: connecting again would end the same way. Something must change first: the program, or its token.
+	CloseStop CloseClass = iota
+	// CloseReconnect: connect again at once, to wherever; only jitter, no back-off, before the first attempt.
+	CloseReconnect
+	// CloseBackOff: connect again, but the first attempt already waits.
+	CloseBackOff
+)
+
+// String returns the class as PROTOCOL.md names it.
+func (c CloseClass) String() string {
+	switch c {
+	case CloseReconnect:
+		return "reconnect"
+	case CloseBackOff:
+		return "back off"
+	default:
+		return "stop"
+	}
+}
+
+// CloseInfo is a row of the table of close codes.
+type CloseInfo struct {
+	Code  CloseCode
+	Name  string
+	Class CloseClass
+	// Served tells that this version's server sends the code.
+	Served bool
+	// When says when a connection ends with it.
+	When string
+}
+
+// CloseTable returns the table of close codes, in the order of the codes. PROTOCOL.md section 8 is the same table.
+func CloseTable() []CloseInfo {
+	return []CloseInfo{
+		{CloseNormal, "normal", CloseStop, false, "the client is done"},
+		{CloseGoingAway, "going_away", CloseReconnect, true, "the gateway stops without time for a drain"},
+		{CloseProtocolError, "protocol_error", CloseStop, true, "a frame that breaks RFC 6455"},
+		{CloseUnsupported, "unsupported", CloseStop, true, "a binary message"},
+		{CloseNoStatus, "no_status", CloseReconnect, false, "never sent: the close frame had no code"},
+		{CloseAbnormal, "abnormal", CloseReconnect, false, "never sent: the connection was lost, or the peer was silent"},
+		{CloseInvalidUTF8, "invalid_utf8", CloseStop, true, "a text message that is not UTF-8"},
+		{ClosePolicyViolation, "policy_violation", CloseStop, true, "a message that is no JSON object, or too many pings"},
+		{CloseTooBig, "too_big", CloseStop, true, "a message over 16 KiB"},
+		{CloseInternalError, "internal_error", CloseBackOff, true, "a fault of the gateway"},
+		{CloseServiceRestart, "service_restart", CloseReconnect, true, "a drain or a new epoch, after `goodbye`"},
+		{CloseTryAgainLater, "try_again_later", CloseBackOff, false, "reserved: overload"},
+		{CloseUnauthenticated, "unauthenticated", CloseStop, false, "reserved: no token, or one that is invalid or expired"},
+		{CloseRevoked, "revoked", CloseStop, false, "reserved: the token was revoked"},
+		{CloseAuthDeadline, "auth_deadline", CloseBackOff, false, "reserved: no `auth` in time"},
+		{CloseTooMany, "too_many", CloseBackOff, true, "too many messages for too long"},
+	}
+}
+
+// String returns the short name of the code, "unknown" for one that is not in the table.
+func (c CloseCode) String() string {
+	for _, row := range CloseTable() {
+		if row.Code == c {
+			return row.Name
+		}
+	}
+	return "unknown"
+}
+
+// Class tells what a client does after a close with the code. A code that is not in the table is of the private range or
+// of a later version: backing off is safe for both.
+func (c CloseCode) Class() CloseClass {
+	for _, row := range CloseTable() {
+		if row.Code == c {
+			return row.Class
+		}
+	}
+	return CloseBackOff
+}
