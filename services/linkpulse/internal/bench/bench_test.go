@@ -1,0 +1,260 @@
+package bench
+
+import (
+	"bytes"
+	"context"
+	"encoding/json"
+	"errors"
+	"math"
+	"net/http"
+	"os"
+	"strings"
+	"syscall"
+	"testing"
+	"testing/synctest"
+	"time"
+
+	"go.uber.org/goleak"
+
+	"github.com/linkpulse/linkpulse/services/linkpulse/internal/simnet"
+)
+
+func TestMain(m *testing.M) {
+	if len(os.Args) > 1 && os.Args[1] == "dev" {
+		os.Exit(dev())
+	}
+	goleak.VerifyTestMain(m)
+}
+
+var load = Load{
+	Dashboards: 20, Links: 5, Pool: 20, Rate: 50, Senders: 4, Seed: 7,
+	Warmup: time.Second, Duration: 20 * time.Second, Settle: 5 * time.Second,
+}
+
+func near(got, want, tolerance float64) bool { return math.Abs(got-want) <= tolerance*want }
+
+func TestRunMeasuresWhatItSays(t *testing.T) {
+	t.Parallel()
+	synctest.Test(t, func(t *testing.T) {
+		s, target := startSystem(t, func(n int) answer {
+			return answer{wait: 3 * time.Millisecond, lose: n%50 == 0} // every 50th answer is lost
+		})
+		s.net.Inject(simnet.Fault{Delay: 2 * time.Millisecond})
+		var probes []bool
+		target.Probe = func(_ context.Context, collect bool) (Usage, error) {
+			probes = append(probes, collect)
+			n := int64(len(probes))
+			return Usage{CPU: time.Duration(n) * time.Second, RSS: n * 100_000}, nil
+		}
+		var posted, clicks int
+		target.Progress = func(p, c int) { posted, clicks = p, c }
+		got, err := Run(t.Context(), load, target)
+		if err != nil {
+			t.Fatal(err)
+		}
+		// Of 50 clicks/s each one is told to a quarter of 20 dashboards.
+		if !near(got.Delivered, 250, 0.1) || !near(float64(got.Clicks), 1050, 0.1) || got.Missing != 0 {
+			t.Errorf("delivered %v frames/s of %d clicks, %d missing", got.Delivered, got.Clicks, got.Missing)
+		}
+		// There, 3 ms, and back: the p50 is that of a sender that is not behind.
+		if !near(got.P50, 7, 0.01) || got.P99 < 7 || got.P999 < got.P99 || got.Max < got.P999 {
+			t.Errorf("p50 %v, p99 %v, p99.9 %v, max %v ms; want 7 ms or a little more", got.P50, got.P99, got.P999, got.Max)
+		}
+		if got.Retries == 0 || got.Retries > got.Requests/40 {
+			t.Errorf("%d of %d requests sent again, want every 50th", got.Retries, got.Requests)
+		}
+		if len(probes) != 4 || !probes[0] || !probes[1] || probes[2] || probes[3] {
+			t.Errorf("probes with collection: %v, want it for memory and not for CPU", probes)
+		}
+		if got.PerConnection != 100_000/20 || !near(got.CPUPerFrame, 1e6/float64(got.Frames), 0.001) || got.Cores != 0.05 {
+			t.Errorf("%d bytes per connection, %v µs per frame, %v cores", got.PerConnection, got.CPUPerFrame, got.Cores)
+		}
+		if clicks != int(got.Clicks) || posted == 0 {
+			t.Errorf("progress: %d of %d", posted, clicks)
+		}
+	})
+}
+
+// A system that stands still for two seconds must be charged with the wait of every click that was due meanwhile, not
+// only with that of the requests that happened to be under way.
+func TestAStallIsNotOmitted(t *testing.T) {
+	t.Parallel()
+	synctest.Test(t, func(t *testing.T) {
+		start := time.Now()
+		_, target := startSystem(t, func(int) answer {
+			if at := time.Since(start); at > 10*time.Second && at < 12*time.Second {
+				return answer{wait: 12*time.Second - at}
+			}
+			return answer{}
+		})
+		got, err := Run(t.Context(), load, target)
+		if err != nil {
+			t.Fatal(err)
+		}
+		// A tenth of the clicks waits for up to two seconds, evenly spread.
+		if got.P50 > 1 || !near(got.Max, 2000, 0.1) || !near(got.P99, 1800, 0.1) {
+			t.Fatalf("p50 %v, p99 %v, max %v ms; want next to nothing, 1800 and 2000", got.P50, got.P99, got.Max)
+		}
+	})
+}
+
+func TestWhatIsMissingIsReported(t *testing.T) {
+	t.Parallel()
+	synctest.Test(t, func(t *testing.T) {
+		_, target := startSystem(t, func(n int) answer { return answer{mute: n > 1000} })
+		small := load
+		small.Pool, small.Links, small.Dashboards = 1, 1, 1
+		small.Rate, small.Senders = 60, 1
+		got, err := Run(t.Context(), small, target)
+		if err != nil || got.Missing == 0 || got.Missing != got.Clicks-1000 {
+			t.Fatalf("%d of %d clicks missing, %v; want those after the 1000th request", got.Missing, got.Clicks, err)
+		}
+		var b bytes.Buffer
+		if err := got.Print(&b); err != nil || !strings.Contains(b.String(), "MISSING") || !strings.Contains(b.String(), "unknown") {
+			t.Fatalf("report: %v\n%s", err, &b)
+		}
+	})
+}
+
+func TestARunThatCannotBeJudgedFails(t *testing.T) {
+	t.Parallel()
+	for name, tc := range map[string]struct {
+		behave func(n int) answer
+		spoil  func(*system, *Target, *Load)
+		want   string
+	}{
+		"a wrong delta":       {behave: func(int) answer { return answer{delta: 1} }, want: "delta 2"},
+		"clicks are refused":  {behave: func(int) answer { return answer{status: http.StatusBadRequest} }, want: "refuses the load: 400"},
+		"no gateway":          {spoil: func(_ *system, g *Target, _ *Load) { g.Gateways = nil }, want: "no gateway"},
+		"an odd URL":          {spoil: func(_ *system, g *Target, _ *Load) { g.Gateways = []string{"server"} }, want: "want a URL"},
+		"nobody listens":      {spoil: func(_ *system, g *Target, _ *Load) { g.Gateways = []string{"http://nobody:1"} }, want: "connection refused"},
+		"no WebSocket there":  {spoil: func(_ *system, g *Target, _ *Load) { g.Gateways = []string{"http://server:80/not"} }, want: "404"},
+		"pool too small":      {spoil: func(_ *system, _ *Target, l *Load) { l.Pool = l.Links - 1 }, want: "pool"},
+		"no rate":             {spoil: func(_ *system, _ *Target, l *Load) { l.Rate = 0 }, want: "rate"},
+		"the probe fails":     {spoil: func(_ *system, g *Target, _ *Load) { g.Probe = failingProbe }, want: "no such process"},
+		"a connection is cut": {spoil: cutLater, want: "a dashboard is gone"},
+	} {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			synctest.Test(t, func(t *testing.T) {
+				s, target := startSystem(t, tc.behave)
+				l := load
+				if tc.spoil != nil {
+					tc.spoil(s, &target, &l)
+				}
+				_, err := Run(t.Context(), l, target)
+				if err == nil || !strings.Contains(err.Error(), tc.want) {
+					t.Fatalf("error %v, want %q", err, tc.want)
+				}
+			})
+		})
+	}
+}
+
+func failingProbe(context.Context, bool) (Usage, error) { return Usage{}, syscall.ESRCH }
+
+func cutLater(s *system, target *Target, _ *Load) {
+	target.Progress = func(posted, _ int) {
+		if posted > 100 {
+			s.net.Cut(simnet.Path{})
+		}
+	}
+}
+
+func TestACancelledRunEnds(t *testing.T) {
+	t.Parallel()
+	synctest.Test(t, func(t *testing.T) {
+		_, target := startSystem(t, nil)
+		ctx, cancel := context.WithTimeout(t.Context(), 5*time.Second)
+		defer cancel()
+		if _, err := Run(ctx, load, target); !errors.Is(err, context.DeadlineExceeded) {
+			t.Fatalf("error %v, want the deadline", err)
+		}
+	})
+}
+
+// The command as people call it: it starts a server of its own, measures over real sockets, and stops the server.
+func TestCommand(t *testing.T) {
+	t.Parallel()
+	c := Cmd{
+		Dashboards: 5, Links: 2, Pool: 4, Rate: 200, Senders: 2, Gateways: 1, Seed: 1,
+		Warmup: 100 * time.Millisecond, Duration: 300 * time.Millisecond, Settle: 10 * time.Second, JSON: true,
+	}
+	var stdout, stderr bytes.Buffer
+	if err := c.Run(t.Context(), Env{Stdout: &stdout, Stderr: &stderr}); err != nil {
+		t.Fatalf("%v\n%s", err, &stderr)
+	}
+	var got Result
+	if err := json.Unmarshal(stdout.Bytes(), &got); err != nil || got.Frames == 0 || got.Missing != 0 || got.P50 <= 0 {
+		t.Fatalf("%v: %s", err, &stdout)
+	}
+	ctx, cancel := context.WithCancel(t.Context())
+	cancel()
+	if err := c.Run(ctx, Env{Stdout: &stdout, Stderr: &stderr}); !errors.Is(err, context.Canceled) {
+		t.Fatalf("a cancelled command: %v", err)
+	}
+}
+
+func TestProgressBar(t *testing.T) {
+	t.Parallel()
+	var out bytes.Buffer
+	if (&Cmd{}).progress(Env{Stderr: &out}) != nil || (&Cmd{JSON: true}).progress(Env{Stderr: &out, Terminal: true}) != nil {
+		t.Fatal("a bar where no terminal is, or beside JSON")
+	}
+	(&Cmd{}).progress(Env{Stderr: &out, Terminal: true})(50, 100)
+	if !strings.Contains(out.String(), "50%") {
+		t.Fatalf("bar: %q", &out)
+	}
+}
+
+func TestSchedule(t *testing.T) {
+	t.Parallel()
+	s := draw(10, 1000, 10*time.Second, 3)
+	if !near(float64(s.all), 10_000, 0.05) {
+		t.Fatalf("%d clicks, want 1000/s for 10 s", s.all)
+	}
+	total := 0
+	for first := range 3 {
+		jobs := s.jobs(first, 3)
+		total += len(jobs)
+		for i, j := range jobs {
+			if j.link%3 != first || i > 0 && j.due < jobs[i-1].due || j.due >= 10*time.Second {
+				t.Fatalf("sender %d, job %d: %+v", first, i, j)
+			}
+		}
+	}
+	if total != s.all {
+		t.Fatalf("the senders have %d jobs for %d clicks", total, s.all)
+	}
+	if again := draw(10, 1000, 10*time.Second, 3); again.all != s.all || again.due[7][5] != s.due[7][5] {
+		t.Fatal("one seed gave two plans")
+	}
+}
+
+func TestProcessUsage(t *testing.T) {
+	t.Parallel()
+	if _, err := os.Stat("/proc/self/stat"); err != nil {
+		t.Skip("no /proc on this system: ", err)
+	}
+	u, err := processUsage(os.Getpid())
+	if err != nil || u.RSS < 100<<10 || u.CPU < 0 {
+		t.Fatalf("usage %+v, %v", u, err)
+	}
+	if _, err := processUsage(1 << 30); err == nil {
+		t.Fatal("a process that is not there has usage")
+	}
+}
+
+func TestResultAsJSON(t *testing.T) {
+	t.Parallel()
+	b, err := json.Marshal(Result{CPUPerFrame: 1.5, P999: 2})
+	if err != nil || !strings.Contains(string(b), `"cpu_us_per_frame":1.5`) || !strings.Contains(string(b), `"p999_ms":2`) {
+		t.Fatalf("%s, %v", b, err)
+	}
+	var out bytes.Buffer
+	r := Result{Dashboards: 3, Cores: 0.5, CPUPerFrame: 12.25, PerConnection: 7000}
+	if err := r.Print(&out); err != nil || !strings.Contains(out.String(), "12.2 µs per delivered frame") ||
+		!strings.Contains(out.String(), "7000 bytes per connection") || strings.Contains(out.String(), "MISSING") {
+		t.Fatalf("%v\n%s", err, &out)
+	}
+}

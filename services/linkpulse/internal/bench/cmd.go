@@ -1,0 +1,87 @@
+package bench
+
+import (
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"io"
+	"time"
+
+	"github.com/schollz/progressbar/v3"
+)
+
+// Cmd are the flags of `linkpulse bench`.
+type Cmd struct {
+	Dashboards int           `help:"Dashboards to connect." default:"1000" short:"n"`
+	Links      int           `help:"Links that each dashboard watches." default:"10" short:"l"`
+	Pool       int           `help:"Links that there are; clicks are spread evenly over them." default:"1000"`
+	Rate       float64       `help:"Clicks per second, posted whether or not the system keeps up." default:"2000" short:"r"`
+	Warmup     time.Duration `help:"Load before the measurement." default:"3s"`
+	Duration   time.Duration `help:"Load that is measured." default:"15s" short:"d"`
+	Settle     time.Duration `help:"How long to wait in the end for frames that are still owed." default:"10s"`
+	Senders    int           `help:"Connections that post clicks." default:"64"`
+	Seed       uint64        `help:"Seed of the load." default:"1"`
+	Ingest     string        `help:"Ingest of a system that runs already. Without it, one is started as a process of its own." placeholder:"URL" and:"target"`
+	Gateway    []string      `help:"Gateway of a system that runs already; repeat it for more." placeholder:"URL" and:"target"`
+	Gateways   int           `help:"Gateways of the system that is started." default:"1"`
+	PID        int           `help:"Process of the system that runs already, to read its CPU time and memory." default:"0"`
+	JSON       bool          `help:"Print the result as one line of JSON."`
+}
+
+// Env is what the command takes from its process.
+type Env struct {
+	Stdout, Stderr io.Writer
+	// Terminal tells whether Stderr is one, so that a progress bar can be drawn.
+	Terminal bool
+}
+
+// ErrMissing says that the system did not deliver everything in time. The result was printed.
+var ErrMissing = errors.New("not every dashboard was told of every click")
+
+// Run measures and prints.
+func (c *Cmd) Run(ctx context.Context, env Env) (err error) {
+	target := Target{Ingest: c.Ingest, Gateways: c.Gateway, Progress: c.progress(env)}
+	switch {
+	case c.Ingest == "":
+		s, err := startServer(ctx, c.Gateways, env.Stderr)
+		if err != nil {
+			return err
+		}
+		defer func() { err = errors.Join(err, s.stop()) }()
+		target.Ingest, target.Gateways, target.Probe = s.Ingest, s.Gateways, prober(s.cmd.Process.Pid, s.Admin)
+	case c.PID > 0:
+		target.Probe = prober(c.PID, "")
+	}
+	result, err := Run(ctx, Load{
+		Dashboards: c.Dashboards, Links: c.Links, Pool: c.Pool, Rate: c.Rate,
+		Warmup: c.Warmup, Duration: c.Duration, Settle: c.Settle, Senders: c.Senders, Seed: c.Seed,
+	}, target)
+	if err != nil {
+		return err
+	}
+	if c.JSON {
+		err = json.NewEncoder(env.Stdout).Encode(result)
+	} else {
+		err = result.Print(env.Stdout)
+	}
+	if err == nil && result.Missing > 0 {
+		err = fmt.Errorf("%w: %d missing", ErrMissing, result.Missing)
+	}
+	return err
+}
+
+// progress returns what draws the bar, or nothing.
+func (c *Cmd) progress(env Env) func(posted, clicks int) {
+	if c.JSON || !env.Terminal {
+		return nil
+	}
+	var bar *progressbar.ProgressBar
+	return func(posted, clicks int) {
+		if bar == nil {
+			bar = progressbar.NewOptions(clicks, progressbar.OptionSetWriter(env.Stderr), progressbar.OptionSetDescription("clicks"),
+				progressbar.OptionShowCount(), progressbar.OptionClearOnFinish(), progressbar.OptionSetPredictTime(true))
+		}
+		_ = bar.Set(posted) // a bar that cannot be drawn is no reason to stop
+	}
+}

@@ -1,0 +1,223 @@
+package bench
+
+import (
+	"bufio"
+	"bytes"
+	"context"
+	"crypto/rand"
+	"crypto/sha1" //nolint:gosec // RFC 6455 section 1.3 says SHA-1; nothing depends on its strength
+	"encoding/base64"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"net"
+	"net/http"
+	"net/url"
+	"strconv"
+	"strings"
+	"time"
+)
+
+// dashboard is one connection that watches some links.
+type dashboard struct {
+	run   *run
+	shard int
+	conn  net.Conn
+	in    frameReader
+	mask  [4]byte
+	links []int         // the links it watches
+	told  map[int]int64 // of each link, the last count told; absent: not subscribed yet
+}
+
+// subscribeChunk is how many links one subscribe names: 200 ids of the longest kind stay below the limit of a message.
+const subscribeChunk = 100
+
+// connect opens the WebSocket and subscribes. The answers are read by watch.
+func (d *dashboard) connect(ctx context.Context, gateway string) error {
+	at, err := url.Parse(gateway)
+	if err != nil || at.Scheme != "http" || at.Host == "" {
+		return fmt.Errorf("gateway %q: want a URL like http://127.0.0.1:8081", gateway)
+	}
+	if d.conn, err = d.run.dial(ctx, "tcp", at.Host); err != nil {
+		return err
+	}
+	if _, err := rand.Read(d.mask[:]); err != nil {
+		return err
+	}
+	if err := d.handshake(ctx, at); err != nil {
+		_ = d.conn.Close()
+		return fmt.Errorf("upgrading to WebSocket at %s: %w", at.Host, err)
+	}
+	for links := d.links; len(links) > 0; {
+		n := min(len(links), subscribeChunk)
+		names := make([]string, n)
+		for i, link := range links[:n] {
+			names[i] = d.run.name(link)
+		}
+		links = links[n:]
+		message, err := json.Marshal(map[string]any{"type": "subscribe", "links": names})
+		if err != nil {
+			return err
+		}
+		if _, err := d.conn.Write(clientFrame(opText, message, d.mask)); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// handshake is the opening one of RFC 6455 section 4.1. What the server sent behind it goes to the frame reader.
+func (d *dashboard) handshake(ctx context.Context, at *url.URL) error {
+	deadline, ok := ctx.Deadline()
+	if !ok {
+		deadline = time.Now().Add(time.Minute)
+	}
+	if err := d.conn.SetDeadline(deadline); err != nil {
+		return err
+	}
+	var nonce [16]byte
+	if _, err := rand.Read(nonce[:]); err != nil {
+		return err
+	}
+	key := base64.StdEncoding.EncodeToString(nonce[:])
+	_, err := fmt.Fprintf(d.conn, "GET %s/ws HTTP/1.1\r\nHost: %s\r\nConnection: Upgrade\r\nUpgrade: websocket\r\n"+
+		"Sec-WebSocket-Version: 13\r\nSec-WebSocket-Key: %s\r\n\r\n", strings.TrimSuffix(at.Path, "/"), at.Host, key)
+	if err != nil {
+		return err
+	}
+	r := bufio.NewReader(d.conn)
+	resp, err := http.ReadResponse(r, &http.Request{Method: http.MethodGet})
+	if err != nil {
+		return err
+	}
+	defer resp.Body.Close()
+	if resp.StatusCode != http.StatusSwitchingProtocols {
+		return errors.New(resp.Status)
+	}
+	sum := sha1.Sum([]byte(key + "258EAFA5-E914-47DA-95CA-C5AB0DC85B11")) //nolint:gosec // as above
+	if resp.Header.Get("Sec-WebSocket-Accept") != base64.StdEncoding.EncodeToString(sum[:]) {
+		return errors.New("the answer is not to this handshake")
+	}
+	early, err := r.Peek(r.Buffered())
+	if err != nil {
+		return err
+	}
+	for len(early) > 0 {
+		n := copy(d.in.space(), early)
+		d.in.filled(n)
+		early = early[n:]
+	}
+	return d.conn.SetDeadline(time.Time{})
+}
+
+// watch reads until the connection ends and returns why.
+func (d *dashboard) watch() error {
+	for {
+		if err := d.frames(); err != nil {
+			return err
+		}
+		n, err := d.conn.Read(d.in.space())
+		if err != nil {
+			return err
+		}
+		d.in.filled(n)
+	}
+}
+
+// frames handles every whole frame that was read. They arrived together: they share one time.
+func (d *dashboard) frames() error {
+	now := d.run.now()
+	for {
+		op, payload, ok, err := d.in.next()
+		if err != nil || !ok {
+			return err
+		}
+		switch op {
+		case opText:
+			if err := d.message(payload, now); err != nil {
+				return err
+			}
+		case opPing:
+			if _, err := d.conn.Write(clientFrame(opPong, payload, d.mask)); err != nil {
+				return err
+			}
+		case opClose:
+			return fmt.Errorf("the gateway closed the connection: %q", payload[min(len(payload), 2):])
+		}
+	}
+}
+
+func (d *dashboard) message(payload []byte, now time.Duration) error {
+	u, ok, err := parseUpdate(payload)
+	switch {
+	case err != nil:
+		return err
+	case ok:
+		return d.update(u, now)
+	case bytes.HasPrefix(payload, []byte(`{"type":"subscribed"`)):
+		return d.subscribed(payload, now)
+	case bytes.HasPrefix(payload, []byte(`{"type":"error"`)):
+		return fmt.Errorf("the gateway answered %s", payload)
+	}
+	return nil // ready, heartbeat, goodbye: the close that follows a goodbye is what counts
+}
+
+func (d *dashboard) subscribed(payload []byte, now time.Duration) error {
+	var m struct {
+		Links []struct {
+			Link  string
+			Count int64
+		}
+	}
+	if err := json.Unmarshal(payload, &m); err != nil {
+		return fmt.Errorf("reading a subscribed: %w", err)
+	}
+	for _, l := range m.Links {
+		link, err := d.run.index([]byte(l.Link))
+		if err != nil {
+			return err
+		}
+		if before, again := d.told[link]; again {
+			return fmt.Errorf("link %s is answered twice, with %d and %d", l.Link, before, l.Count)
+		}
+		if l.Count < 0 || l.Count > int64(len(d.run.plan.due[link])) {
+			return fmt.Errorf("link %s: told %d; %d clicks are planned", l.Link, l.Count, len(d.run.plan.due[link]))
+		}
+		d.run.covered(d, link, 0, l.Count, now) // late answers may cover clicks already
+		d.told[link] = l.Count
+		d.run.subscribed()
+	}
+	return nil
+}
+
+func (d *dashboard) update(u update, now time.Duration) error {
+	link, err := d.run.index(u.link)
+	if err != nil {
+		return err
+	}
+	before, ok := d.told[link]
+	if !ok {
+		return fmt.Errorf("an update of %s before its subscribed", u.link)
+	}
+	if before+u.delta != u.count || u.delta <= 0 || u.count > int64(len(d.run.plan.due[link])) {
+		return fmt.Errorf("link %s: told %d, then %d with delta %d; %d clicks are planned",
+			u.link, before, u.count, u.delta, len(d.run.plan.due[link]))
+	}
+	d.told[link] = u.count
+	d.run.frame(now)
+	d.run.covered(d, link, before, u.count, now)
+	return nil
+}
+
+// name is the id of a link of this run. No other run has it, so its count starts at 0.
+func (r *run) name(link int) string { return r.prefix + strconv.Itoa(link) }
+
+// index is the inverse of name.
+func (r *run) index(name []byte) (int, error) {
+	digits, ok := bytes.CutPrefix(name, []byte(r.prefix))
+	link, err := strconv.Atoi(string(digits))
+	if !ok || err != nil || link < 0 || link >= len(r.plan.due) {
+		return 0, fmt.Errorf("the gateway told of %q, which is no link of this run", name)
+	}
+	return link, nil
+}

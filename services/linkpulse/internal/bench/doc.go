@@ -1,0 +1,23 @@
+// Package bench is `linkpulse bench`: dashboards that watch, senders that post clicks at a given rate, and what the
+// system under test did with them.
+//
+// # What is measured
+//
+// The load is open: when each click is due, and for which link, is drawn before the run (exponential gaps, so clicks come
+// in the bursts that independent visitors make) and does not wait for the system. The latency of a click at a dashboard
+// runs from the moment at which the click was due until the dashboard has read the frame whose count covers it. A system
+// that stalls is charged with the wait of every click that was due meanwhile (no coordinated omission), and so is a load
+// generator that comes late; how late it was is reported beside it, so that one can tell the two apart.
+//
+// Which clicks a frame covers is known exactly: links of a run are new, so counts start at 0; a link has one sender, which
+// posts its clicks in the order in which they are due and never has two requests on their way; a request without an
+// answer is sent again with the same event ids until it has one. So count n covers the first n clicks of the link. Every
+// frame is checked on the way (previous count + delta == count), and the run ends only when every dashboard has been told
+// every click, or reports what is missing.
+//
+// The server is another process, so its CPU time is its own: what /proc says of user and system time between the end of
+// the warm-up and the end of the load, over the frames that arrived in that time. With `linkpulse dev` as the server that
+// is the broker, ingest and all gateways together. Bytes per connection are the growth of the server's anonymous
+// resident memory from before the first dashboard to all of them subscribed and idle, after a garbage collection each
+// time where the server's admin port allows to ask for one.
+package bench

@@ -1,0 +1,92 @@
+package bench
+
+import (
+	"fmt"
+	"io"
+	"time"
+)
+
+// Usage is what a process has used.
+type Usage struct {
+	CPU time.Duration // user and system time since it started
+	RSS int64         // anonymous resident memory, bytes
+}
+
+// Result is what a run measured. Its JSON form is what --json prints.
+type Result struct {
+	Dashboards int     `json:"dashboards"`
+	Links      int     `json:"links_each"`
+	Pool       int     `json:"links"`
+	Rate       float64 `json:"clicks_per_s"`
+	Seconds    float64 `json:"seconds"`
+	Clicks     int64   `json:"clicks"`
+	Requests   int64   `json:"requests"`
+	Retries    int64   `json:"retries"`
+	Missing    int64   `json:"missing"` // (click, dashboard) pairs that were never told
+	Frames     int64   `json:"frames"`
+	Delivered  float64 `json:"delivered_per_s"` // frames
+	// CPU of the server, in microseconds; 0 where it is unknown.
+	CPUPerFrame float64 `json:"cpu_us_per_frame"`
+	CPUPerClick float64 `json:"cpu_us_per_click"`
+	Cores       float64 `json:"server_cores"` // CPU seconds per second
+	// Click to frame, in milliseconds.
+	P50  float64 `json:"p50_ms"`
+	P99  float64 `json:"p99_ms"`
+	P999 float64 `json:"p999_ms"`
+	Max  float64 `json:"max_ms"`
+	// SenderP99 is how late the load generator itself was, in milliseconds; it is part of the latencies.
+	SenderP99 float64 `json:"sender_late_p99_ms"`
+	// PerConnection is the server's memory for a connection with its subscriptions, in bytes; 0 where it is unknown.
+	PerConnection int64 `json:"bytes_per_connection"`
+}
+
+func (r *run) result(idle, connected, before, after Usage) Result {
+	all := newHistogram()
+	for i := range r.latency {
+		r.latency[i].mu.Lock()
+		all.Merge(r.latency[i].h)
+		r.latency[i].mu.Unlock()
+	}
+	r.delay.mu.Lock()
+	defer r.delay.mu.Unlock()
+	ms := func(us int64) float64 { return float64(us) / 1000 }
+	seconds := r.load.Duration.Seconds()
+	res := Result{
+		Dashboards: r.load.Dashboards, Links: r.load.Links, Pool: r.load.Pool, Rate: r.load.Rate, Seconds: seconds,
+		Clicks: r.posted.Load(), Requests: r.requests.Load(), Retries: r.retries.Load(), Missing: r.owed.Load(),
+		Frames: r.frames.Load(), Delivered: float64(r.frames.Load()) / seconds,
+		P50: ms(all.ValueAtQuantile(50)), P99: ms(all.ValueAtQuantile(99)), P999: ms(all.ValueAtQuantile(99.9)), Max: ms(all.Max()),
+		SenderP99: ms(r.delay.h.ValueAtQuantile(99)),
+	}
+	if cpu := after.CPU - before.CPU; cpu > 0 {
+		res.Cores = cpu.Seconds() / seconds
+		res.CPUPerFrame = float64(cpu.Microseconds()) / float64(max(res.Frames, 1))
+		res.CPUPerClick = float64(cpu.Microseconds()) / (r.load.Rate * seconds)
+	}
+	res.PerConnection = (connected.RSS - idle.RSS) / int64(r.load.Dashboards)
+	return res
+}
+
+// Print writes the result for a person.
+func (r *Result) Print(w io.Writer) error {
+	cpu, memory := "unknown: the server's process is not", "unknown: the server's process is not"
+	if r.Cores > 0 {
+		cpu = fmt.Sprintf("%.1f µs per delivered frame, %.0f µs per click, %.2f cores", r.CPUPerFrame, r.CPUPerClick, r.Cores)
+	}
+	if r.PerConnection != 0 {
+		memory = fmt.Sprintf("%d bytes per connection", r.PerConnection)
+	}
+	_, err := fmt.Fprintf(w, `load         %d dashboards × %d of %d links, %.0f clicks/s for %.0f s (%d clicks in %d requests, %d of them sent again)
+delivered    %.0f frames/s
+click→frame  p50 %.2f ms   p99 %.2f ms   p99.9 %.2f ms   max %.2f ms
+             of which the load generator's own lateness: %.2f ms (p99)
+server CPU   %s
+memory       %s
+`,
+		r.Dashboards, r.Links, r.Pool, r.Rate, r.Seconds, r.Clicks, r.Requests, r.Retries,
+		r.Delivered, r.P50, r.P99, r.P999, r.Max, r.SenderP99, cpu, memory)
+	if err == nil && r.Missing > 0 {
+		_, err = fmt.Fprintf(w, "MISSING      %d times a dashboard was not told of a click\n", r.Missing)
+	}
+	return err
+}
