@@ -1,0 +1,82 @@
+package hub
+
+import "github.com/linkpulse/linkpulse/pkg/wire"
+
+// beatSpread is over how many places in the interval the first heartbeats are spread, so that those of clients that came
+// at once (a restart of another gateway) do not all fall due at once for ever after.
+const beatSpread = 16
+
+// firstBeat schedules a session's first heartbeat, at most an interval from now.
+func (l *loop) firstBeat(s *Session) {
+	every := l.hub.beatEvery
+	place := int64(l.joined*7%beatSpread) + 1 // 7 visits every place and keeps neighbours apart
+	s.lastBeat = l.now + every*place/beatSpread - every
+	l.after(s, s.lastBeat+every, kindBeat)
+}
+
+// beat makes a session's next write carry heartbeat and ping, unless one has carried them of late.
+func (l *loop) beat(s *Session) {
+	if s.has(closing) {
+		return
+	}
+	every := l.hub.beatEvery
+	if due := s.lastBeat + every; due > l.now {
+		l.after(s, due, kindBeat)
+		return
+	}
+	s.flags |= beatDue
+	l.touch(s, true)
+	l.after(s, l.now+every, kindBeat)
+	if heard := s.heard.Load(); l.now-heard >= every {
+		l.after(s, heard+wire.SilenceBeats*every, kindSilence)
+	}
+}
+
+// judge drops a session whose peer has given no sign of life for two intervals: no message, no pong, and, where the
+// connection was blocked, no byte taken. Being slow is none of these.
+func (l *loop) judge(s *Session) {
+	if l.now-s.heard.Load() >= wire.SilenceBeats*l.hub.beatEvery {
+		l.drop(s, dropSilent)
+	}
+}
+
+// drop removes a session and its connection at once.
+func (l *loop) drop(s *Session, why dropReason) {
+	if s.has(gone) {
+		return
+	}
+	for len(s.subs) > 0 {
+		l.remove(s, uint32(len(s.subs)-1)) //nolint:gosec // at most wire.MaxSubscriptions
+	}
+	if s.has(blocked) {
+		l.hub.metrics.blocked.Dec()
+	}
+	s.flags |= gone
+	s.unpark()
+	s.conn.CloseNow()
+	l.freeLane(s)
+	l.sessions[s.index] = nil
+	l.freeSess = append(l.freeSess, s.index)
+	l.live--
+	if s.said != 0 && why.condition == "" {
+		why.code = wire.CloseCode(s.said)
+	}
+	l.hub.metrics.ended(why)
+	l.settle()
+}
+
+// dropReason says why a session ended: by a close code that was said, or by a condition that leaves nothing to say.
+type dropReason struct {
+	code      wire.CloseCode
+	condition string
+}
+
+// Ends without a close frame of ours, as the metric names them.
+//
+//nolint:gochecknoglobals // constants of a struct type
+var (
+	dropLost       = dropReason{condition: "lost"}       // a write failed
+	dropSilent     = dropReason{condition: "silent"}     // no sign of life for two heartbeats
+	dropUnanswered = dropReason{condition: "unanswered"} // our close frame was not answered in time
+	dropStopped    = dropReason{condition: "stopped"}    // the process ended first
+)

@@ -1,0 +1,100 @@
+package hub
+
+import (
+	"context"
+	"errors"
+	"runtime"
+	"sync"
+	"sync/atomic"
+	"time"
+)
+
+// Config of a hub.
+type Config struct {
+	// Gateway is the name that `ready` states.
+	Gateway string
+	// Epoch of the deployment. All counts of a hub are of one epoch; a new one takes a new hub.
+	Epoch int64
+	// Heartbeat is the interval of heartbeat and ping. A peer that is silent for two of them is dead.
+	Heartbeat time.Duration
+	// Loops is how many event loops there are; 0 is one per core that the process may use.
+	Loops int
+	// Counts is where counts come from.
+	Counts Counts
+	// Metrics takes what happens.
+	Metrics *Metrics
+}
+
+// Hub delivers counts to sessions. Its methods are safe for concurrent use.
+type Hub struct {
+	cfg       Config
+	metrics   *Metrics
+	beatEvery int64 // milliseconds
+	loops     []*loop
+	next      atomic.Uint64
+	draining  atomic.Bool
+}
+
+// ErrDraining tells that the hub takes no new session.
+var ErrDraining = errors.New("the gateway is draining")
+
+// New returns a hub that takes sessions; they are served once Run runs.
+func New(cfg Config) *Hub {
+	if cfg.Loops <= 0 {
+		cfg.Loops = runtime.GOMAXPROCS(0)
+	}
+	h := &Hub{cfg: cfg, metrics: cfg.Metrics, beatEvery: max(1, cfg.Heartbeat.Milliseconds())}
+	for range cfg.Loops {
+		h.loops = append(h.loops, newLoop(h))
+	}
+	return h
+}
+
+// Run serves the sessions until ctx ends. Then it drops those that are left and returns.
+func (h *Hub) Run(ctx context.Context) {
+	var wg sync.WaitGroup
+	for _, l := range h.loops {
+		wg.Go(func() { l.run(ctx) })
+	}
+	wg.Wait()
+	h.draining.Store(true)
+}
+
+// Join makes conn a session: `ready` goes out at once. allow decides which links it may see; nil is all. The connection
+// must report its end by [Session.Gone].
+func (h *Hub) Join(conn Conn, allow func(link string) bool) (*Session, error) {
+	if h.draining.Load() {
+		return nil, ErrDraining
+	}
+	l := h.loops[h.next.Add(1)%uint64(len(h.loops))]
+	s := &Session{loop: l, conn: conn, allow: allow}
+	s.Heard()
+	if !l.mail.put(post{session: s, kind: postJoin}) {
+		return nil, ErrDraining
+	}
+	return s, nil
+}
+
+// Drain takes no new session, tells each one goodbye for the reason at a random moment within over, closes it, and
+// returns when none is left or ctx ends. What happens to those that are left is Run's affair. Only the first call counts.
+func (h *Hub) Drain(ctx context.Context, reason string, over time.Duration) error {
+	h.draining.Store(true)
+	var waits []*drainRequest
+	for _, l := range h.loops {
+		d := &drainRequest{reason: reason, over: over.Milliseconds(), gone: make(chan struct{})}
+		if l.mail.put(post{kind: postDrain, drain: d}) {
+			waits = append(waits, d)
+		} else {
+			close(d.gone)
+		}
+	}
+	for i, d := range waits {
+		select {
+		case <-d.gone:
+		case <-h.loops[i].ended:
+		case <-ctx.Done():
+			return context.Cause(ctx)
+		}
+	}
+	return nil
+}

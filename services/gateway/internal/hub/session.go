@@ -1,0 +1,122 @@
+package hub
+
+import (
+	"sync/atomic"
+	"time"
+
+	"github.com/linkpulse/linkpulse/pkg/wire"
+)
+
+// Session is a connection as the hub sees it. The exported methods are for the connection: its reader calls Subscribe,
+// Unsubscribe, Refresh, Fail, Close and Gone, one at a time; whoever sends the rest of a write calls Drained; Heard is
+// safe from anywhere. All other fields belong to the loop.
+type Session struct {
+	loop  *loop
+	conn  Conn
+	allow func(link string) bool // nil: every link
+
+	heard atomic.Int64 // loop time of the last sign of life
+
+	// The loop's own.
+	index, gen uint32
+	subs       []sub
+	dirty      []uint64 // bit i: subs[i] has something to tell
+	lane       []byte   // control lane: frames that must not be lost
+	parked     chan struct{}
+	interval   int64 // milliseconds between two updates of a link, 0: none
+	paceAt     int64 // when its pace entry fires, 0: none
+	graceAt    int64 // when its waiting `subscribed` goes out at the latest, 0: none waits
+	lastBeat   int64
+	unknown    uint32 // asked subscriptions whose total is still being read
+	flags      flags
+	said       uint16 // the code of our close frame, 0: none
+}
+
+type flags uint16
+
+const (
+	inExpress flags = 1 << iota // in the express queue
+	inBulk                      // in the bulk queue
+	blocked                     // the connection still sends a rest
+	beatDue                     // the next write carries heartbeat and ping
+	answerDue                   // the next write carries a `subscribed`
+	closing                     // its close frame is in the lane: nothing may follow
+	gone                        // removed; what is still on its way is ignored
+)
+
+func (s *Session) has(f flags) bool { return s.flags&f != 0 }
+
+// subState is where a subscription stands.
+type subState uint8
+
+const (
+	// asked: its `subscribed` has not gone out.
+	asked subState = iota
+	// syncing: it was listed as such, and another `subscribed` follows when its total has been read.
+	syncing
+	// live: its `subscribed` went out, or is in front of everything else to be written.
+	live
+)
+
+// sub is a subscription. It holds no pointer, so that the collector never looks at the bulk of the hub's memory.
+type sub struct {
+	told  int64  // the count that the client was told last
+	next  int64  // paced: not to be flushed before
+	topic uint32 // index in the loop
+	pos   uint32 // index in the topic's roster
+	state subState
+}
+
+// Subscribe asks for links. All must be valid link ids. interval is the least time between two updates of a link on this
+// connection from now on; negative leaves it as it was. It returns when the loop has taken the request and there is room
+// for the next answer.
+func (s *Session) Subscribe(links []string, interval time.Duration) {
+	ms := int64(-1)
+	if interval >= 0 {
+		ms = interval.Milliseconds()
+	}
+	s.ask(post{kind: postSubscribe, links: links, interval: ms})
+}
+
+// Unsubscribe ends subscriptions; links that there is none of are fine.
+func (s *Session) Unsubscribe(links []string) { s.ask(post{kind: postUnsubscribe, links: links}) }
+
+// Refresh sends another `ready`.
+func (s *Session) Refresh() { s.ask(post{kind: postRefresh}) }
+
+// Fail sends an `error`.
+func (s *Session) Fail(code wire.ErrorCode, message string) {
+	s.ask(post{kind: postFail, text: [2]string{string(code), message}})
+}
+
+// Close sends a close frame behind what is to be said, and drops the connection soon after.
+func (s *Session) Close(code wire.CloseCode) { s.ask(post{kind: postClose, code: uint16(code)}) }
+
+// Drained reports that the rest of a write has been sent.
+func (s *Session) Drained() {
+	s.Heard() // the peer takes bytes, however slowly
+	s.loop.mail.put(post{session: s, kind: postDrained})
+}
+
+// Gone reports that the connection is no more: by which close code, or with none (1006) in which condition. It must be
+// the last call.
+func (s *Session) Gone(code wire.CloseCode, condition string) {
+	s.loop.mail.put(post{session: s, kind: postGone, code: uint16(code), text: [2]string{condition}})
+}
+
+// Heard reports a sign of life of the peer.
+func (s *Session) Heard() { s.heard.Store(s.loop.clock()) }
+
+// ask posts and waits until the loop has taken it, which bounds the mailbox: a reader has one request on its way.
+func (s *Session) ask(p post) {
+	p.session = s
+	done := s.loop.mail.putWait(p)
+	if done == nil {
+		return
+	}
+	select {
+	case <-done:
+		s.loop.mail.recycle(done)
+	case <-s.loop.ended:
+	}
+}
