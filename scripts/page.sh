@@ -4,6 +4,6 @@ set -Eeuo pipefail
 cd "$(dirname "${BASH_SOURCE[0]}")/../services/gateway/internal/web"
 rm -rf dist
 mkdir dist
-esbuild src/main.ts --bundle --minify --format=esm --target=es2022 --outfile=dist/page.js --log-level=warning
-esbuild src/page.css --minify --outfile=dist/page.css --log-level=warning
+esbuild src/main.ts --bundle --minify --format=esm --target=es2022 --charset=utf8 --outfile=dist/page.js --log-level=warning
+esbuild src/page.css --minify --charset=utf8 --outfile=dist/page.css --log-level=warning
 cp src/index.html src/icon.svg dist/
