@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"maps"
 	"slices"
+	"sort"
 	"strings"
 
 	"github.com/linkpulse/linkpulse/pkg/click"
@@ -37,6 +38,9 @@ const (
 	RuleBack Rule = "a dashboard's count went back"
 	// RuleUntold: a dashboard shows only what a gateway told it.
 	RuleUntold Rule = "a dashboard shows what it was not told"
+	// RuleWatermark: what was acknowledged before the watermark of a heartbeat is in the counts told on that connection.
+	// It compares the clock of the clients with that of the gateways: the same one, or this rule accuses the clocks.
+	RuleWatermark Rule = "a heartbeat claims clicks that were not told"
 	// RuleFinal: once the system is healed and quiet, every dashboard shows the total of each link that it watches.
 	RuleFinal Rule = "after heal and quiet a dashboard does not show the total"
 )
@@ -87,6 +91,7 @@ func Check(events []Event, log Log) ([]Violation, error) {
 		heard:   make(map[clientLink]map[click.Count]bool),
 		shown:   make(map[clientLink]click.Count),
 		watched: make(map[clientLink]bool),
+		acks:    f.acks(events),
 	}
 	for i, e := range events {
 		c.event(i, e)
@@ -112,6 +117,7 @@ type checker struct {
 	heard      map[clientLink]map[click.Count]bool // everything that a dashboard was told
 	shown      map[clientLink]click.Count          // the last count shown
 	watched    map[clientLink]bool                 // what dashboards want
+	acks       map[string][]ack                    // of each link, by time
 	violations []Violation
 }
 
@@ -142,6 +148,8 @@ func (c *checker) event(i int, e Event) {
 		c.hear(e)
 	case Unsubscribed:
 		delete(c.told, connLink{e.Connection, e.Link})
+	case Heartbeat:
+		c.judgeHeartbeat(i, e)
 	case Shown:
 		c.judgeCount(i, e)
 		c.judgeShown(i, e)
@@ -184,6 +192,20 @@ func (c *checker) judgeUpdate(i int, e Event) {
 	}
 	if !e.Count.Newer(before) {
 		c.report(RuleOrder, i, "%v; %s was told before", e, reading(e.Link, before))
+	}
+}
+
+func (c *checker) judgeHeartbeat(i int, e Event) {
+	for k, told := range c.told {
+		if k.conn != e.Connection {
+			continue
+		}
+		acks := c.acks[k.link]
+		n := sort.Search(len(acks), func(n int) bool { return !acks[n].at.Before(e.CompleteTo) })
+		if n > 0 && acks[n-1].next > told.Seq {
+			c.report(RuleWatermark, i, "%v; %s was told, and a click at seq %d was acknowledged before",
+				e, reading(k.link, told), acks[n-1].next)
+		}
 	}
 }
 

@@ -59,8 +59,11 @@ func (w *world) click(link string) {
 		p.Records = append(p.Records, Record{Offset: p.End, TimeMs: 5, Key: []byte(link), Value: c.Append(nil)})
 		p.End++
 	}
-	w.events = append(w.events, Event{Kind: kind, Link: link, ID: c.ID})
+	w.events = append(w.events, Event{At: w.clock(), Kind: kind, Link: link, ID: c.ID})
 }
+
+// clock returns a time that rises with every event.
+func (w *world) clock() time.Time { return time.UnixMilli(int64(len(w.events))) }
 
 // dashboard watches link a, and maybe others, over one to three connections, the later ones perhaps to a gateway that
 // lags behind what the dashboard already shows.
@@ -82,6 +85,14 @@ func (w *world) dashboard(client string) {
 		}
 		end := f.end(link)
 		for n := range connections {
+			// What is told first goes as far as the clicks' acknowledgements, or claims nothing.
+			beat := func(e Event) {
+				e.Kind, e.CompleteTo = Heartbeat, time.UnixMilli(0)
+				if e.Count.Seq == end {
+					e.CompleteTo = w.clock()
+				}
+				w.events = append(w.events, e)
+			}
 			e := Event{Client: client, Gateway: "g", Connection: fmt.Sprintf("%s-%d", client, n), Link: link}
 			e.Kind, e.Count = Subscribed, f.at(link, rapid.Int64Range(0, end).Draw(w.t, "subscribed at"))
 			if n == connections-1 && link == "a" {
@@ -89,12 +100,14 @@ func (w *world) dashboard(client string) {
 			}
 			w.events = append(w.events, e)
 			show(e.Count, true)
+			beat(e)
 			for e.Count.Seq < end {
 				next := f.at(link, rapid.Int64Range(e.Count.Seq+1, end).Draw(w.t, "update at"))
 				if n == connections-1 && next.Seq == end || next.Count > e.Count.Count {
 					e.Kind, e.Delta, e.Count = Update, next.Count-e.Count.Count, next
 					w.events = append(w.events, e)
 					show(e.Count, false)
+					beat(e)
 				} else if next.Seq == end {
 					break
 				}
@@ -215,6 +228,13 @@ func TestPlantedViolations(t *testing.T) {
 		"a dashboard shows what it reckoned itself": {RuleUntold, func(w *world) {
 			w.events = append(w.events, Event{Kind: Watch, Client: "dreamer", Link: "a"},
 				Event{Kind: Shown, Client: "dreamer", Link: "a", Count: w.at("a", w.end("a"))})
+		}},
+		"a heartbeat overtakes an update": {RuleWatermark, func(w *world) {
+			beat := w.events[w.last(kind(Update))]
+			w.events = append(w.events, Event{At: w.clock(), Kind: Acked, Link: "a", ID: click.ID{249}})
+			w.appendRecord("a", click.ID{249}, 0)
+			beat.Kind, beat.CompleteTo = Heartbeat, w.clock()
+			w.events = append(w.events, beat)
 		}},
 		"a dashboard never heard the last click": {RuleFinal, func(w *world) {
 			w.events = append(w.events, Event{Kind: Acked, Link: "a", ID: click.ID{252}})

@@ -29,11 +29,14 @@ const (
 	Unsubscribed
 	// Update: the gateway told Connection that Link grew by Delta to Count.
 	Update
+	// Heartbeat: the gateway told Connection that its counts are complete up to CompleteTo. Not to be recorded of a
+	// connection that asked for a pace: what it is told may wait.
+	Heartbeat
 	// Shown: the dashboard Client now shows Count for Link.
 	Shown
 )
 
-var kindNames = [...]string{"", "acked", "unknown", "watch", "unwatch", "subscribed", "unsubscribed", "update", "shown"} //nolint:gochecknoglobals // a table that nothing changes
+var kindNames = [...]string{"", "acked", "unknown", "watch", "unwatch", "subscribed", "unsubscribed", "update", "heartbeat", "shown"} //nolint:gochecknoglobals // a table that nothing changes
 
 // String returns the name of the kind.
 func (k Kind) String() string {
@@ -50,13 +53,14 @@ func (k Kind) MarshalText() ([]byte, error) { return []byte(k.String()), nil }
 type Event struct {
 	At         time.Time   // when, by the recorder's clock
 	Kind       Kind        // what
-	Link       string      // always
+	Link       string      // always but in a Heartbeat
 	ID         click.ID    // clicks: the event id
 	Client     string      // dashboards: which one; unique in a history
 	Gateway    string      // told: who said it; for people only
 	Connection string      // told: on which connection; unique in a history, a reconnect is another one
 	Count      click.Count // told and shown
 	Delta      int64       // Update: what the message says was added
+	CompleteTo time.Time   // Heartbeat: the watermark
 }
 
 // String formats the event for a report.
@@ -68,6 +72,9 @@ func (e Event) String() string {
 		return fmt.Sprintf("%s of %q by dashboard %s", e.Kind, e.Link, e.Client)
 	case Shown:
 		return fmt.Sprintf("dashboard %s shows %s", e.Client, reading(e.Link, e.Count))
+	case Heartbeat:
+		return fmt.Sprintf("heartbeat complete to %s on connection %s (dashboard %s, gateway %s)",
+			e.CompleteTo.Format(time.StampMilli), e.Connection, e.Client, e.Gateway)
 	default:
 		return fmt.Sprintf("%s delta %d on connection %s (dashboard %s, gateway %s): %s",
 			e.Kind, e.Delta, e.Connection, e.Client, e.Gateway, reading(e.Link, e.Count))

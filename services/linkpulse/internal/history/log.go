@@ -3,6 +3,7 @@ package history
 import (
 	"errors"
 	"fmt"
+	"slices"
 	"sort"
 	"time"
 
@@ -42,6 +43,7 @@ type folded struct {
 	log   *Log
 	steps map[string][]step             // of each link, by rising next
 	times map[string]map[click.ID]int64 // of each link, how often each id counted; the zero id is left out
+	first map[string]map[click.ID]int64 // of each link, the next offset of each id's first counted record
 	seen  map[string]map[click.ID]int64 // the same before duplicates were taken out
 }
 
@@ -56,6 +58,7 @@ func fold(log *Log) (*folded, error) {
 		log:   log,
 		steps: make(map[string][]step),
 		times: make(map[string]map[click.ID]int64),
+		first: make(map[string]map[click.ID]int64),
 		seen:  make(map[string]map[click.ID]int64),
 	}
 	for p := range log.Partitions {
@@ -116,15 +119,45 @@ func (f *folded) count(link string, c click.Record, next int64) {
 	}
 	f.steps[link] = append(f.steps[link], s)
 	if !c.ID.IsZero() {
-		tally(f.times, link, c.ID)
+		if tally(f.times, link, c.ID) == 1 {
+			if f.first[link] == nil {
+				f.first[link] = make(map[click.ID]int64)
+			}
+			f.first[link][c.ID] = next
+		}
 	}
 }
 
-func tally(m map[string]map[click.ID]int64, link string, id click.ID) {
+// tally counts one more and returns how many there are.
+func tally(m map[string]map[click.ID]int64, link string, id click.ID) int64 {
 	if m[link] == nil {
 		m[link] = make(map[click.ID]int64)
 	}
 	m[link][id]++
+	return m[link][id]
+}
+
+// ack is the acknowledgement of a click: from then on a watermark may vouch for it.
+type ack struct {
+	at   time.Time
+	next int64 // the largest next offset of this click and all that were acknowledged before it
+}
+
+// acks returns every link's acknowledgements by time.
+func (f *folded) acks(events []Event) map[string][]ack {
+	acks := make(map[string][]ack)
+	for _, e := range events {
+		if e.Kind == Acked {
+			acks[e.Link] = append(acks[e.Link], ack{e.At, f.first[e.Link][e.ID]})
+		}
+	}
+	for _, of := range acks {
+		slices.SortStableFunc(of, func(a, b ack) int { return a.at.Compare(b.at) })
+		for i := 1; i < len(of); i++ {
+			of[i].next = max(of[i].next, of[i-1].next)
+		}
+	}
+	return acks
 }
 
 // at returns the count of a link over its partition's records [0, seq).
