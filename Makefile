@@ -106,11 +106,11 @@ fix: tool-golangci-lint ## apply what the linters can mend by themselves, and ne
 tools: tool-golangci-lint tool-gotestsum tool-buf tool-protoc-gen-go tool-esbuild ## install every pinned tool now
 
 clean: ## remove what builds and benchmarks left; installed tools stay
-	@rm -rf .tmp/bin/linkpulse .tmp/bench .tmp/chart
+	@rm -rf .tmp/bin/linkpulse .tmp/bench .tmp/chart .tmp/page
 
 ##@ Check
-.PHONY: check fmt-check lint proto breaking modules gen-check hygiene shell chart
-check: hygiene fmt-check lint proto modules gen-check shell chart race ## all that must hold before a change is pushed
+.PHONY: check fmt-check lint proto breaking modules gen-check hygiene shell chart page-check
+check: hygiene fmt-check lint proto modules gen-check page-check shell chart race ## all that must hold before a change is pushed
 
 hygiene: ## the layout: top level, package comments, file sizes, one Go version
 	$(call say,hygiene)
@@ -139,6 +139,10 @@ modules: ## each module alone: builds outside the workspace, is tidy, names the 
 gen-check: ## generated files are what `make gen` makes
 	$(call say,generated files)
 	@scripts/gen-check.sh
+
+page-check: tool-esbuild ## the page's types and unit tests; skipped loudly where there is no Node
+	$(call say,page)
+	@scripts/page-test.sh
 
 shell: ## the scripts: syntax, and shellcheck where there is one
 	$(call say,scripts)
