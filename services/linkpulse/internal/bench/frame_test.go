@@ -9,6 +9,8 @@ import (
 	"testing"
 
 	"pgregory.net/rapid"
+
+	"github.com/linkpulse/linkpulse/pkg/wire"
 )
 
 // serverFrame encodes an unmasked frame.
@@ -121,6 +123,21 @@ func TestParseUpdate(t *testing.T) {
 		if _, ok, err := parseUpdate([]byte(bad)); !ok || err == nil {
 			t.Errorf("%s: %v, %v; want an error", bad, ok, err)
 		}
+	}
+}
+
+// What the gateway writes is what the benchmark reads.
+func TestParseUpdateOfTheServer(t *testing.T) {
+	t.Parallel()
+	var in frameReader
+	frame := wire.AppendUpdateFrame(nil, wire.Update{Link: "a.b-c", Count: 7, Delta: 2, Bots: 1, Seq: 9, At: 5})
+	in.filled(copy(in.space(), frame))
+	op, payload, ok, err := in.next()
+	if op != opText || !ok || err != nil {
+		t.Fatalf("frame: opcode %d, %v, %v", op, ok, err)
+	}
+	if u, ok, err := parseUpdate(payload); err != nil || !ok || string(u.link) != "a.b-c" || u.count != 7 || u.delta != 2 {
+		t.Fatalf("update: %+v, %v, %v", u, ok, err)
 	}
 }
 

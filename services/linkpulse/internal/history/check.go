@@ -101,6 +101,19 @@ func Check(events []Event, log Log) ([]Violation, error) {
 	return c.violations, nil
 }
 
+// Totals returns how many clicks count for each link that has any.
+func Totals(log Log) (map[string]int64, error) {
+	f, err := fold(&log)
+	if err != nil {
+		return nil, err
+	}
+	totals := make(map[string]int64, len(f.steps))
+	for link := range f.steps {
+		totals[link] = f.total(link).Count
+	}
+	return totals, nil
+}
+
 type (
 	clickKey struct {
 		link string

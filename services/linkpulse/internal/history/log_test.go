@@ -65,6 +65,10 @@ func TestFold(t *testing.T) {
 					t.Errorf("count(a, %d) = %+v, want %d", n, got, want)
 				}
 			}
+			totals, err := Totals(*f.log)
+			if err != nil || totals["a"] != tc.want[len(tc.want)-1] {
+				t.Errorf("Totals = %v, %v", totals, err)
+			}
 			if got := f.total("a"); got.Bots != tc.bots || got.Count != tc.want[len(tc.want)-1] {
 				t.Errorf("total = %+v, want %d with %d bots", got, tc.want[len(tc.want)-1], tc.bots)
 			}

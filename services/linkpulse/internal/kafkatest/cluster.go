@@ -216,7 +216,7 @@ func (c *Cluster) Await(t *testing.T) {
 func (c *Cluster) ask(ctx context.Context, addr string) error {
 	ctx, cancel := context.WithTimeout(ctx, 5*time.Second)
 	defer cancel()
-	client, err := kgo.NewClient(append(c.options(), kgo.SeedBrokers(addr), kgo.RetryTimeout(time.Second))...)
+	client, err := kgo.NewClient(append(c.login(), kgo.SeedBrokers(addr), kgo.RetryTimeout(time.Second))...)
 	if err != nil {
 		return err
 	}
@@ -249,8 +249,12 @@ func (c *Cluster) retry(ctx context.Context, t *testing.T, doing string, f func(
 	}
 }
 
-// options returns what a client needs to log in.
-func (c *Cluster) options() []kgo.Opt {
+// ClientOptions returns what a client needs to find the cluster and to log in.
+func (c *Cluster) ClientOptions() []kgo.Opt {
+	return append(c.login(), kgo.SeedBrokers(c.Addrs...))
+}
+
+func (c *Cluster) login() []kgo.Opt {
 	if !c.secure {
 		return nil
 	}
@@ -262,7 +266,7 @@ func (c *Cluster) options() []kgo.Opt {
 // test.
 func (c *Cluster) Client(t *testing.T, opts ...kgo.Opt) *kgo.Client {
 	t.Helper()
-	client, err := kgo.NewClient(append(append(c.options(), kgo.SeedBrokers(c.Addrs...)), opts...)...)
+	client, err := kgo.NewClient(append(c.ClientOptions(), opts...)...)
 	if err != nil {
 		t.Fatal(err)
 	}
