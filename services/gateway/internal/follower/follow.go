@@ -58,6 +58,9 @@ func (p *partition) live(ctx context.Context, pause *backoff) error {
 	}
 	from, warmUntil := startAt(start, end, p.window)
 	p.begin(from, warmUntil)
+	if from >= end {
+		p.caughtUp.Store(true) // there is nothing to catch up with
+	}
 	p.log.Debug("following", zap.Int64("log_start", start), zap.Int64("log_end", end),
 		zap.Int64("from", from), zap.Int64("counted_from", warmUntil))
 	reader := feed.NewReader(p.source, p.id, from)

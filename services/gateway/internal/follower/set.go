@@ -62,7 +62,7 @@ func New(cfg Config, deps Deps) (*Set, error) {
 	}
 	s := &Set{metrics: m, partitions: make([]*partition, cfg.Partitions)}
 	for i := range s.partitions {
-		s.partitions[i] = newPartition(int32(i), cfg, deps, m) //nolint:gosec // a Kafka partition count
+		s.partitions[i] = newPartition(int32(i), cfg, deps, m)
 	}
 	return s, nil
 }

@@ -1,0 +1,100 @@
+package recount_test
+
+import (
+	"context"
+	"errors"
+	"maps"
+	"testing"
+	"time"
+
+	"github.com/linkpulse/linkpulse/pkg/click"
+	"github.com/linkpulse/linkpulse/pkg/fold"
+	"github.com/linkpulse/linkpulse/pkg/fold/feed/feedtest"
+	"github.com/linkpulse/linkpulse/pkg/recount"
+)
+
+func newFold() *fold.Fold { return fold.New(fold.Params{Window: 3, Within: time.Hour}) }
+
+func clickOf(link string, id byte, bot bool) fold.Record {
+	value := click.Record{ID: click.ID{15: id}, Bot: bot}
+	return fold.Record{TimeMs: 100 + int64(id), Key: []byte(link), Value: value.Append(nil)}
+}
+
+// sample is a log with everything in it: a 1, a 1 again, a hole, poison, b 1 by a bot, a 1 outside the window.
+func sample() *feedtest.Topic {
+	topic := feedtest.New(2)
+	topic.Append(1, clickOf("a", 1, false))
+	topic.Append(1, clickOf("a", 1, false))
+	topic.Hole(1, 2)
+	topic.Append(1, fold.Record{Key: []byte("a"), Value: []byte("{}")})
+	topic.Append(1, clickOf("b", 2, true))
+	topic.Append(1, clickOf("a", 1, false))
+	return topic
+}
+
+func TestRunCountsEveryLink(t *testing.T) {
+	t.Parallel()
+	var positions []int64
+	res, err := recount.Run(t.Context(), sample(), newFold(), recount.Request{
+		Partition: 1,
+		Progress:  func(position, _ int64) { positions = append(positions, position) },
+	})
+	if err != nil {
+		t.Fatal(err)
+	}
+	want := map[string]fold.Total{"a": {Count: 2, AtMs: 101}, "b": {Count: 1, Bots: 1, AtMs: 102}}
+	if !maps.Equal(res.Totals, want) {
+		t.Fatalf("totals %v, want %v", res.Totals, want)
+	}
+	if res.Start != 0 || res.Next != 7 || res.Duplicates != 1 || res.Poison != 1 || res.Holes != 2 {
+		t.Fatalf("result %+v", res)
+	}
+	if len(positions) == 0 || positions[len(positions)-1] != 7 {
+		t.Fatalf("progress %v, want it to end at 7", positions)
+	}
+}
+
+func TestRunCountsOnlyTheLinksAskedFor(t *testing.T) {
+	t.Parallel()
+	res, err := recount.Run(t.Context(), sample(), newFold(), recount.Request{Partition: 1, Links: []string{"b", "never"}})
+	if err != nil || !maps.Equal(res.Totals, map[string]fold.Total{"b": {Count: 1, Bots: 1, AtMs: 102}}) {
+		t.Fatalf("totals %v, %v; want b alone", res.Totals, err)
+	}
+	none, err := recount.Run(t.Context(), sample(), newFold(), recount.Request{Partition: 1, Links: []string{}})
+	if err != nil || len(none.Totals) != 0 {
+		t.Fatalf("totals %v, %v; want none: no link was asked for", none.Totals, err)
+	}
+}
+
+func TestRunOfACutLogSaysWhereItBegins(t *testing.T) {
+	t.Parallel()
+	topic := sample()
+	topic.Cut(1, 5)
+	res, err := recount.Run(t.Context(), topic, newFold(), recount.Request{Partition: 1})
+	if err != nil || res.Start != 5 || res.Next != 7 || res.Totals["a"].Count != 1 {
+		t.Fatalf("result %+v, %v", res, err)
+	}
+}
+
+func TestRunOfAnEmptyLog(t *testing.T) {
+	t.Parallel()
+	res, err := recount.Run(t.Context(), sample(), newFold(), recount.Request{Partition: 0})
+	if err != nil || res.Next != 0 || len(res.Totals) != 0 {
+		t.Fatalf("result %+v, %v", res, err)
+	}
+}
+
+func TestRunEndsWithItsContextAndWithErrors(t *testing.T) {
+	t.Parallel()
+	ctx, cancel := context.WithCancel(t.Context())
+	cancel()
+	if _, err := recount.Run(ctx, sample(), newFold(), recount.Request{Partition: 1}); !errors.Is(err, context.Canceled) {
+		t.Fatalf("error %v", err)
+	}
+	trouble := errors.New("broker away")
+	topic := sample()
+	topic.Fail(1, 1, trouble)
+	if _, err := recount.Run(t.Context(), topic, newFold(), recount.Request{Partition: 1}); !errors.Is(err, trouble) {
+		t.Fatalf("error %v", err)
+	}
+}
