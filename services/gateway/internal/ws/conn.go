@@ -1,0 +1,304 @@
+package ws
+
+import (
+	"net"
+	"sync"
+	"syscall"
+	"time"
+
+	"github.com/linkpulse/linkpulse/pkg/wire"
+)
+
+// controlLimit is how many bytes of the library's frames may wait behind a tail. Only pongs can get there in numbers, so
+// a peer that goes over it sends pings and does not read the answers: it is dropped as flooding. Without the limit, one
+// such peer makes the server keep 127 bytes per ping for ever.
+const controlLimit = 4 << 10
+
+// Conn is the socket of a WebSocket connection. Its writers never block: neither the hub's loop (TryWrite) nor the
+// library (Write, from the reader goroutine). It implements the hub's Conn and net.Conn.
+type Conn struct {
+	net.Conn // the hijacked one; Read goes there
+
+	raw      syscall.RawConn // nil: not a TCP socket, everything goes through the tail
+	early    []byte          // what net/http had read already
+	patience time.Duration   // how long the peer may take nothing of the tail
+	session  Session         // set before the first read
+
+	// The reader's own.
+	messages, pings bucket
+	throttled       time.Duration  // since when every message has had to wait, 0: the last did not
+	violation       wire.CloseCode // what the reader closed the connection for, 0: nothing
+
+	// mu guards what follows. It is held for at most one write that does not block.
+	mu      sync.Mutex
+	tail    []byte         // frames, the first perhaps cut, that follow what was written
+	sender  sync.WaitGroup // the goroutine that sends the tail
+	control int            // how much of tail is the library's
+	state   connState
+	// One attempt to write, in fields because a closure per write would be an allocation per write.
+	try     func(fd uintptr) bool
+	tryBuf  []byte
+	tryN    int
+	tryErr  error
+	dropped dropCause
+}
+
+// connState is a set of what has happened to a connection.
+type connState uint8
+
+const (
+	sending   connState = 1 << iota // a goroutine sends the tail
+	owed                            // the hub waits for the tail to be sent
+	closeSent                       // a close frame was written or is in the tail: nothing may follow
+	ending                          // the reader is done: what is left has lingerTime
+	closed                          // the socket is closed
+)
+
+// dropCause says why a connection dropped itself, for the reader that finds it closed.
+type dropCause uint8
+
+const (
+	causeNone    dropCause = iota
+	causeStalled           // the peer took nothing of the tail for all its patience
+	causeFlood             // more pongs waited than controlLimit
+	causeLost              // a write failed
+)
+
+// String names the cause as the metric does.
+func (d dropCause) String() string { return [...]string{"", "stalled", "flood", "lost"}[d] }
+
+// init wraps a hijacked connection. early is what was read from it before.
+func (c *Conn) init(nc net.Conn, early []byte, patience time.Duration) {
+	c.Conn, c.early, c.patience = nc, early, patience
+	if tcp, ok := nc.(*net.TCPConn); ok {
+		// The kernel's default send buffer takes megabytes of updates that are stale when a slow peer gets to see them.
+		// This one takes about a hundred frames; what is newer stays state. Failing means keeping the default.
+		_ = tcp.SetWriteBuffer(sendBuffer)
+		if raw, err := tcp.SyscallConn(); err == nil {
+			c.raw, c.try = raw, c.attempt
+		}
+	}
+}
+
+// sendBuffer is the size asked for the kernel's send buffer; Linux doubles it for its own bookkeeping.
+const sendBuffer = 16 << 10
+
+// Read reads what net/http had read early, then from the socket.
+func (c *Conn) Read(p []byte) (int, error) {
+	if len(c.early) > 0 {
+		n := copy(p, c.early)
+		if c.early = c.early[n:]; len(c.early) == 0 {
+			c.early = nil
+		}
+		return n, nil
+	}
+	return c.Conn.Read(p)
+}
+
+// TryWrite is the hub's way to write; see the hub's Conn for its contract.
+func (c *Conn) TryWrite(b []byte, last bool) (blocked bool, err error) {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	switch {
+	case c.state&closed != 0:
+		return false, net.ErrClosed
+	case c.state&closeSent != 0:
+		return false, nil // the library closed: nobody waits for more
+	case last:
+		c.state |= closeSent
+	}
+	rest, err := c.push(b)
+	if err != nil || !rest {
+		return false, err
+	}
+	c.state |= owed
+	return true, nil
+}
+
+// Write is the library's way to write. It gets one whole control frame, because the library's buffer is larger than the
+// largest of them, and the library writes nothing else.
+func (c *Conn) Write(p []byte) (int, error) {
+	const opcode, opClose = 0x0f, 0x08
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	switch {
+	case c.state&closed != 0:
+		return 0, net.ErrClosed
+	case c.state&closeSent != 0:
+		return len(p), nil // such as the echo of a close that answers ours
+	case p[0]&opcode == opClose:
+		c.state |= closeSent
+	}
+	if c.state&sending != 0 && c.control+len(p) > controlLimit {
+		c.drop(causeFlood)
+		return 0, net.ErrClosed
+	}
+	rest, err := c.push(p)
+	if err != nil {
+		return 0, err
+	}
+	if rest {
+		c.control += len(p)
+	}
+	return len(p), nil
+}
+
+// push puts b on the wire behind what is waiting. rest tells that something is waiting now. The caller holds mu.
+func (c *Conn) push(b []byte) (rest bool, err error) {
+	if c.state&sending == 0 {
+		n, err := c.write(b)
+		if err != nil {
+			c.drop(causeLost)
+			return false, err
+		}
+		if b = b[n:]; len(b) == 0 {
+			c.finish()
+			return false, nil
+		}
+		c.state |= sending
+		c.sender.Go(c.send)
+	}
+	c.tail = append(c.tail, b...)
+	return true, nil
+}
+
+// write writes what the socket takes without waiting. The caller holds mu.
+func (c *Conn) write(b []byte) (int, error) {
+	if c.raw == nil {
+		return 0, nil
+	}
+	c.tryBuf, c.tryN, c.tryErr = b, 0, nil
+	err := c.raw.Write(c.try)
+	c.tryBuf = nil
+	if err == nil {
+		err = c.tryErr
+	}
+	return c.tryN, err
+}
+
+// attempt is the body of write. It never asks to be called again, so RawConn.Write does not wait for the socket.
+func (c *Conn) attempt(fd uintptr) bool {
+	for {
+		n, err := syscall.Write(int(fd), c.tryBuf)
+		switch err {
+		case nil:
+			c.tryN = n
+		case syscall.EINTR:
+			continue
+		case syscall.EAGAIN:
+		default:
+			c.tryErr = err
+		}
+		return true
+	}
+}
+
+// send sends the tail, and what is put behind it meanwhile, then tells the hub. It is the only place that waits for the
+// peer to read.
+func (c *Conn) send() {
+	for {
+		c.mu.Lock()
+		tail := c.tail
+		if len(tail) == 0 || c.state&closed != 0 {
+			tell := c.state&(owed|closed) == owed
+			c.state &^= sending | owed
+			c.tail = nil
+			c.finish()
+			c.mu.Unlock()
+			if tell {
+				c.session.Drained()
+			}
+			return
+		}
+		c.tail, c.control = nil, 0
+		err := c.SetWriteDeadline(time.Now().Add(c.patienceNow()))
+		c.mu.Unlock()
+		if err == nil {
+			_, err = c.Conn.Write(tail)
+		}
+		if err == nil {
+			err = c.SetWriteDeadline(time.Time{})
+		}
+		if err != nil {
+			c.mu.Lock()
+			c.drop(causeStalled)
+			c.mu.Unlock()
+		}
+	}
+}
+
+// finish half-closes the socket once a close frame is out: nothing follows it, and the peer need not wait for its own
+// timeout to learn that. The caller holds mu.
+func (c *Conn) finish() {
+	if c.state&(closeSent|closed|sending) == closeSent {
+		if tcp, ok := c.Conn.(*net.TCPConn); ok {
+			_ = tcp.CloseWrite() // what failed is gone anyway
+		}
+	}
+}
+
+// drop closes the socket for a cause of its own; the reader finds out by its next read. The caller holds mu.
+func (c *Conn) drop(cause dropCause) {
+	if c.state&closed == 0 {
+		c.state |= closed
+		c.dropped = cause
+		c.shut()
+	}
+}
+
+// shut closes the socket without waiting. Closing a TCP socket never waits; a TLS connection's close writes an alert.
+func (c *Conn) shut() {
+	if c.raw != nil {
+		_ = c.Conn.Close() // the connection is over either way
+		return
+	}
+	go c.Conn.Close()
+}
+
+// CloseNow closes the socket without a close frame. It does not block, and may be called again.
+func (c *Conn) CloseNow() {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	c.drop(causeNone)
+}
+
+// Close is the library's way to close: it has said what it had to. What of that is still in the tail goes out before the
+// reader closes the socket by settle.
+func (c *Conn) Close() error {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	if c.state&sending == 0 {
+		c.drop(causeNone)
+	}
+	return nil
+}
+
+// settle closes the socket at the end of the reader. A close frame in the tail has lingerTime to go out. It returns when
+// no goroutine of the connection is left.
+func (c *Conn) settle() {
+	c.mu.Lock()
+	if c.state&(sending|closeSent|closed) == sending|closeSent {
+		c.state |= ending
+		_ = c.SetWriteDeadline(time.Now().Add(c.patienceNow())) // cuts short the write that is under way
+	} else {
+		c.drop(causeNone)
+	}
+	c.mu.Unlock()
+	c.sender.Wait()
+	c.CloseNow()
+}
+
+// patienceNow is how long a write may wait for the peer. The caller holds mu.
+func (c *Conn) patienceNow() time.Duration {
+	if c.state&ending != 0 {
+		return min(c.patience, lingerTime)
+	}
+	return c.patience
+}
+
+// status tells whether a close frame is out, and why the connection dropped itself if it did.
+func (c *Conn) status() (saidClose bool, cause dropCause) {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	return c.state&closeSent != 0, c.dropped
+}
