@@ -217,7 +217,7 @@ func AppendClient(dst []byte, m ClientMessage) []byte {
 	}
 	if m.Type == TypeSubscribe && m.IntervalMs != KeepInterval {
 		dst = append(dst, `,"interval_ms":`...)
-		dst = strconv.AppendInt(dst, m.IntervalMs, 10)
+		dst = appendNumber(dst, m.IntervalMs)
 	}
 	return append(dst, '}')
 }

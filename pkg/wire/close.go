@@ -62,16 +62,16 @@ type CloseInfo struct {
 // CloseTable returns the table of close codes, in the order of the codes. PROTOCOL.md section 8 is the same table.
 func CloseTable() []CloseInfo {
 	return []CloseInfo{
-		{CloseNormal, "normal", CloseStop, false, "the client is done"},
+		{CloseNormal, "normal", CloseBackOff, false, "the client is done; sent by clients only, from elsewhere it is a proxy's"},
 		{CloseGoingAway, "going_away", CloseReconnect, true, "the gateway stops without time for a drain"},
-		{CloseProtocolError, "protocol_error", CloseStop, true, "a frame that breaks RFC 6455"},
+		{CloseProtocolError, "protocol_error", CloseBackOff, true, "a frame that breaks RFC 6455"},
 		{CloseUnsupported, "unsupported", CloseStop, true, "a binary message"},
 		{CloseNoStatus, "no_status", CloseReconnect, false, "never sent: the close frame had no code"},
 		{CloseAbnormal, "abnormal", CloseReconnect, false, "never sent: the connection was lost, or the peer was silent"},
 		{CloseInvalidUTF8, "invalid_utf8", CloseStop, true, "a text message that is not UTF-8"},
 		{ClosePolicyViolation, "policy_violation", CloseStop, true, "a message that is no JSON object, or too many pings"},
 		{CloseTooBig, "too_big", CloseStop, true, "a message over 16 KiB"},
-		{CloseInternalError, "internal_error", CloseBackOff, true, "a fault of the gateway"},
+		{CloseInternalError, "internal_error", CloseBackOff, true, "a defect of the gateway"},
 		{CloseServiceRestart, "service_restart", CloseReconnect, true, "a drain or a new epoch, after `goodbye`"},
 		{CloseTryAgainLater, "try_again_later", CloseBackOff, false, "reserved: overload"},
 		{CloseUnauthenticated, "unauthenticated", CloseStop, false, "reserved: no token, or one that is invalid or expired"},

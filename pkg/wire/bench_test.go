@@ -1,0 +1,50 @@
+package wire_test
+
+import (
+	"encoding/json"
+	"testing"
+
+	"github.com/linkpulse/linkpulse/pkg/wire"
+)
+
+// jsonUpdate is the update as encoding/json would write it: the measure that the encoder is held to.
+type jsonUpdate struct {
+	Type string `json:"type"`
+	wire.Update
+}
+
+func update() wire.Update {
+	return wire.Update{Link: "x7Kp2", Count: 1247, Delta: 4, Bots: 31, Seq: 88140, At: 1769860804250}
+}
+
+func BenchmarkUpdate(b *testing.B) {
+	u := update()
+	dst := make([]byte, 0, 512)
+	b.Run("encoding-json", func(b *testing.B) {
+		b.ReportAllocs()
+		for b.Loop() {
+			if _, err := json.Marshal(jsonUpdate{wire.TypeUpdate, u}); err != nil {
+				b.Fatal(err)
+			}
+		}
+	})
+	b.Run("payload", func(b *testing.B) {
+		b.ReportAllocs()
+		for b.Loop() {
+			dst = wire.AppendUpdate(dst[:0], u)
+		}
+	})
+	b.Run("frame", func(b *testing.B) {
+		b.ReportAllocs()
+		for b.Loop() {
+			dst = wire.AppendUpdateFrame(dst[:0], u)
+		}
+	})
+	b.Run("shared", func(b *testing.B) { // what every further subscriber costs
+		frame := wire.AppendUpdateFrame(nil, u)
+		b.ReportAllocs()
+		for b.Loop() {
+			dst = append(dst[:0], frame...)
+		}
+	})
+}
