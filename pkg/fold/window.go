@@ -54,9 +54,11 @@ func newWindow(size int) window {
 func (w *window) size() int64 { return int64(len(w.ring)) }
 
 func (w *window) reset(from int64) {
-	clear(w.ring)
-	clear(w.heads)
-	w.keys.reset()
+	if w.keys.head > 0 { // else nothing was written, and the memory of an idle fold is best never touched
+		clear(w.ring)
+		clear(w.heads)
+		w.keys.reset()
+	}
 	w.position = from
 	w.slot = int(from % w.size())
 }

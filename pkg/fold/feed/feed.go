@@ -154,7 +154,11 @@ func (r *Reader) fill() error {
 	for len(c.Records) < MaxRecords {
 		ok, err := r.peek()
 		if err != nil {
-			return err
+			if len(c.Records) == 0 {
+				return err
+			}
+			r.Close() // what was read is good; the next fetch begins where it ends, and meets the error again
+			break
 		}
 		if !ok {
 			if r.confirmed(c.Marks.Next) {

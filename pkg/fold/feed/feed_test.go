@@ -25,8 +25,14 @@ func record(n int) fold.Record {
 func drain(ctx context.Context, tb fataler, r *feed.Reader, end int64) (offsets []int64, holes int64) {
 	for next := int64(-1); next < end; {
 		c, err := r.Next(ctx)
+		if errors.Is(err, feedtest.ErrBroken) {
+			continue // it is tried again
+		}
 		if err != nil {
 			tb.Fatalf("%v", err)
+		}
+		if stretch := int64(len(c.Records)) + c.Holes; next >= 0 && c.Next-next != stretch {
+			tb.Fatalf("from %d to %d the chunk has %d records and %d holes", next, c.Next, len(c.Records), c.Holes)
 		}
 		if len(c.Records) > feed.MaxRecords {
 			tb.Fatalf("a chunk of %d records", len(c.Records))
@@ -70,6 +76,9 @@ func TestReaderDeliversEachRecordOnce(t *testing.T) {
 			if rapid.IntRange(0, 30).Draw(t, "hide") == 0 {
 				topic.Hide(0, o, 1)
 			}
+			if rapid.IntRange(0, 30).Draw(t, "break") == 0 {
+				topic.Break(0, o, rapid.IntRange(1, 2).Draw(t, "times"))
+			}
 		}
 		r := feed.NewReader(topic, 0, 0)
 		defer r.Close()
@@ -92,6 +101,26 @@ func TestRecordMissingOnceIsFetchedAgain(t *testing.T) {
 	got, holes := drain(t.Context(), t, r, 5)
 	if fmt.Sprint(got) != "[0 1 2 3 4]" || holes != 0 {
 		t.Fatalf("offsets %v, %d holes", got, holes)
+	}
+}
+
+func TestRecordsBeforeABrokenOneAreDelivered(t *testing.T) {
+	t.Parallel()
+	topic := feedtest.New(1)
+	for n := range 5 {
+		topic.Append(0, record(n))
+	}
+	topic.Break(0, 3, 2)
+	r := feed.NewReader(topic, 0, 0)
+	defer r.Close()
+	if c, err := r.Next(t.Context()); err != nil || len(c.Records) != 3 || c.Next != 3 {
+		t.Fatalf("%d records, %v; want the 3 before the broken one", len(c.Records), err)
+	}
+	if _, err := r.Next(t.Context()); !errors.Is(err, feedtest.ErrBroken) {
+		t.Fatalf("error %v", err)
+	}
+	if c, err := r.Next(t.Context()); err != nil || len(c.Records) != 2 || c.Next != 5 || c.Holes != 0 {
+		t.Fatalf("%d records, %d holes, %v; want the other 2", len(c.Records), c.Holes, err)
 	}
 }
 

@@ -5,6 +5,7 @@ package feedtest
 import (
 	"bytes"
 	"context"
+	"errors"
 	"fmt"
 	"sync"
 	"time"
@@ -30,6 +31,7 @@ type shard struct {
 	start, end int64
 	records    []fold.Record
 	hidden     map[int64]int // offset -> answers that will leave the record out
+	broken     map[int64]int // offset -> answers that will end in an error before the record
 	err        error         // of the fetches to come
 	failures   int           // how many of them fail
 }
@@ -82,6 +84,19 @@ func (t *Topic) Hide(partition int32, offset int64, n int) {
 		p.hidden[offset] = n
 	})
 }
+
+// Break makes the next n answers that would have the record at an offset end before it, with [ErrBroken].
+func (t *Topic) Break(partition int32, offset int64, n int) {
+	t.change(partition, func(p *shard) {
+		if p.broken == nil {
+			p.broken = make(map[int64]int)
+		}
+		p.broken[offset] = n
+	})
+}
+
+// ErrBroken is the error of a batch that does not decode.
+var ErrBroken = errors.New("the batch does not decode")
 
 // Fail makes the next n fetches and bounds of a partition fail with err.
 func (t *Topic) Fail(partition int32, n int, err error) {
@@ -203,6 +218,11 @@ func (c *cursor) answer() (*batch, <-chan struct{}, error) {
 			continue
 		case len(b.records)-stale >= limit:
 			return b, t.changed, nil
+		case p.broken[r.Offset] > 0:
+			p.broken[r.Offset]--
+			b.err = ErrBroken
+			b.marks.Next = p.end // the header of a batch says so, whatever is in it
+			return b, t.changed, nil
 		case p.hidden[r.Offset] > 0:
 			p.hidden[r.Offset]--
 		default:
@@ -218,6 +238,7 @@ type batch struct {
 	records []fold.Record
 	marks   feed.Marks
 	lent    fold.Record
+	err     error
 }
 
 func (b *batch) Next(r *fold.Record) bool {
@@ -234,5 +255,11 @@ func (b *batch) Next(r *fold.Record) bool {
 	return true
 }
 
-func (b *batch) Err() error        { return nil }
+func (b *batch) Err() error {
+	if len(b.records) > 0 {
+		return nil
+	}
+	return b.err
+}
+
 func (b *batch) Marks() feed.Marks { return b.marks }

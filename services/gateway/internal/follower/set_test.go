@@ -402,6 +402,57 @@ func TestHolesAreSkippedAndCounted(t *testing.T) {
 	})
 }
 
+// Dashboards come, look and go from many goroutines while clicks come in: what each sees never goes back, and whoever
+// stays has the truth in the end.
+func TestManyWatchersAtOnce(t *testing.T) {
+	t.Parallel()
+	synctest.Test(t, func(t *testing.T) {
+		r := run(t, 3, 50, nil)
+		links := []string{"a", "b", "c", "d", "e"}
+		var crowd sync.WaitGroup
+		for n := range 8 {
+			crowd.Go(func() {
+				for i := range 100 {
+					me := new(flag)
+					w := r.Watch(links[(n+i)%len(links)], me)
+					last := int64(-1)
+					for range 3 {
+						time.Sleep(time.Duration(1+n) * time.Millisecond)
+						if got, ok := w.Read(); ok {
+							if got.Count.Count < last {
+								t.Errorf("link %s fell from %d to %d", w.Link(), last, got.Count.Count)
+							}
+							last = got.Count.Count
+						}
+					}
+					w.Release(me)
+				}
+			})
+		}
+		for i := range 600 {
+			link := links[i*i%len(links)]
+			r.topic.Append(click.Partition(link, 3), clickRecord(0, link, byte(i%97), i%5 == 0))
+			time.Sleep(time.Millisecond)
+		}
+		crowd.Wait()
+		for _, link := range links {
+			partition := click.Partition(link, 3)
+			w := r.Watch(link, new(flag))
+			synctest.Wait()
+			want := truth(r.topic.Records(partition), 50, 1<<40)[link]
+			if got, ok := w.Read(); !ok || got.Count.Count != want.Count || got.Bots != want.Bots || got.At != want.AtMs {
+				t.Errorf("link %s: %+v, %v; want %+v", link, got, ok, want)
+			}
+		}
+		if got := r.metric(t, "follower_watched_links"); got != float64(len(links)) {
+			t.Errorf("%v watched links in the metrics, want %d", got, len(links))
+		}
+		if got := r.metric(t, "follower_waiting_links"); got != 0 {
+			t.Errorf("%v waiting links in the metrics, want 0", got)
+		}
+	})
+}
+
 func TestNewRefusesWhatCannotBe(t *testing.T) {
 	t.Parallel()
 	deps := Deps{Log: zap.NewNop(), Registry: prometheus.NewRegistry()}
