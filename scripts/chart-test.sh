@@ -42,7 +42,7 @@ holds minimal 1 'kind: Job'
 holds topic-elsewhere 0 'kind: Job'
 holds minimal 1 'clusterIP: None'
 holds full 3 'secretName: kafka-tls'
-holds full 3 'SCRAM-SHA-512'
+holds full 3 'scram-sha-512'
 holds full 1 "registry.example.com/mirror/linkpulse/ingest:1.2.3"
 holds full 1 "registry.example.com/mirror/linkpulse/gateway@sha256:"
 
@@ -62,7 +62,7 @@ refuses "replica'? (is )?not allowed" --set ingest.replica=3
 refuses "gatway'? (is )?not allowed" --set gatway.replicas=3
 refuses "broker'? (is )?not allowed" --set kafka.broker=x:9092
 refuses "enable'? (is )?not allowed" --set kafka.tls.enable=true
-refuses "mechanisms'? (is )?not allowed" --set kafka.sasl.mechanisms=PLAIN
+refuses "mechanisms'? (is )?not allowed" --set kafka.sasl.mechanisms=plain
 refuses "portt'? (is )?not allowed" --set gateway.service.portt=80
 refuses "request'? (is )?not allowed" --set ingest.resources.request.cpu=1
 refuses "partition'? (is )?not allowed" --set topic.partition=3
@@ -75,7 +75,8 @@ refuses "kafka[/.]sasl[/.]mechanism" --set kafka.sasl.mechanism=GSSAPI
 refuses "topic[/.]create" --set topic.create=strimzi
 refuses "ingest[/.]image[/.]digest" --set ingest.image.digest=sha256:abc
 refuses "kafka.brokers is empty" --set kafka.brokers=null
-refuses "existingSecret must name" --set kafka.sasl.mechanism=PLAIN
+refuses "existingSecret must name" --set kafka.sasl.mechanism=scram-sha-256
+refuses "sends the password as it is" --set kafka.sasl.mechanism=plain,kafka.sasl.existingSecret=s
 refuses "in the clear" --set kafka.tls.existingSecret=s
 refuses "belong together" --set kafka.tls.enabled=true,kafka.tls.existingSecret=s,kafka.tls.certKey=c
 refuses "what to take from it" --set kafka.tls.enabled=true,kafka.tls.existingSecret=s,kafka.tls.caKey=

@@ -36,6 +36,7 @@ helm.sh/chart: {{ printf "%s-%s" .root.Chart.Name .root.Chart.Version | replace 
 {{/* What a pod needs to pass the "restricted" Pod Security Standard. */}}
 {{- define "linkpulse.podSecurity" -}}
 automountServiceAccountToken: false
+# Service links put variables into the environment that begin like settings, and an unknown setting is refused.
 enableServiceLinks: false
 securityContext:
   runAsNonRoot: true
@@ -57,17 +58,17 @@ securityContext:
 {{- $kafka := .root.Values.kafka -}}
 - {name: {{ .prefix }}_KAFKA_BROKERS, value: {{ join "," $kafka.brokers | quote }}}
 {{- if $kafka.tls.enabled }}
-- {name: {{ .prefix }}_KAFKA_TLS, value: "true"}
+- {name: {{ .prefix }}_KAFKA_TLS_ENABLE, value: "true"}
 {{- if and $kafka.tls.existingSecret $kafka.tls.caKey }}
-- {name: {{ .prefix }}_KAFKA_TLS_CA_FILE, value: /etc/linkpulse/kafka-tls/ca.crt}
+- {name: {{ .prefix }}_KAFKA_TLS_CA, value: /etc/linkpulse/kafka-tls/ca.crt}
 {{- end }}
 {{- if and $kafka.tls.existingSecret $kafka.tls.certKey }}
-- {name: {{ .prefix }}_KAFKA_TLS_CERT_FILE, value: /etc/linkpulse/kafka-tls/tls.crt}
-- {name: {{ .prefix }}_KAFKA_TLS_KEY_FILE, value: /etc/linkpulse/kafka-tls/tls.key}
+- {name: {{ .prefix }}_KAFKA_TLS_CERT, value: /etc/linkpulse/kafka-tls/tls.crt}
+- {name: {{ .prefix }}_KAFKA_TLS_KEY, value: /etc/linkpulse/kafka-tls/tls.key}
 {{- end }}
 {{- end }}
 {{- with $kafka.sasl }}
-{{- if .mechanism }}
+{{- if ne .mechanism "none" }}
 - {name: {{ $.prefix }}_KAFKA_SASL_MECHANISM, value: {{ .mechanism }}}
 - name: {{ $.prefix }}_KAFKA_SASL_USERNAME
   valueFrom: {secretKeyRef: {name: {{ .existingSecret }}, key: {{ .usernameKey }}}}
@@ -82,7 +83,7 @@ securityContext:
 {{- if and $kafka.tls.enabled $kafka.tls.existingSecret }}
 - {name: kafka-tls, mountPath: /etc/linkpulse/kafka-tls, readOnly: true}
 {{- end }}
-{{- if $kafka.sasl.mechanism }}
+{{- if ne $kafka.sasl.mechanism "none" }}
 - {name: kafka-sasl, mountPath: /etc/linkpulse/kafka-sasl, readOnly: true}
 {{- end }}
 {{- end -}}
@@ -103,7 +104,7 @@ securityContext:
       - {key: {{ $kafka.tls.keyKey }}, path: tls.key}
       {{- end }}
 {{- end }}
-{{- if $kafka.sasl.mechanism }}
+{{- if ne $kafka.sasl.mechanism "none" }}
 - name: kafka-sasl
   secret:
     secretName: {{ $kafka.sasl.existingSecret }}
@@ -124,8 +125,11 @@ securityContext:
 {{- fail "kafka.brokers is empty: name at least one bootstrap server, e.g. --set kafka.brokers={kafka:9092}" -}}
 {{- end -}}
 {{- with .Values.kafka.sasl -}}
-{{- if and .mechanism (not .existingSecret) -}}
+{{- if and (ne .mechanism "none") (not .existingSecret) -}}
 {{- fail (printf "kafka.sasl.mechanism is %s: kafka.sasl.existingSecret must name the secret with the user and the password" .mechanism) -}}
+{{- end -}}
+{{- if and (eq .mechanism "plain") (not $.Values.kafka.tls.enabled) -}}
+{{- fail "kafka.sasl.mechanism plain sends the password as it is: enable kafka.tls or use scram-sha-512" -}}
 {{- end -}}
 {{- end -}}
 {{- with .Values.kafka.tls -}}
