@@ -1,0 +1,76 @@
+package api
+
+import (
+	"strconv"
+	"time"
+
+	"github.com/prometheus/client_golang/prometheus"
+)
+
+// metrics of the API. Every label value is known from the start and none comes from a client.
+type metrics struct {
+	requests [600]prometheus.Counter // by status; nil: never answered
+	accepted prometheus.Counter
+	bots     prometheus.Counter
+	refused  [reasons]prometheus.Counter // requests that were refused before anything was appended
+	failed   [reasons]prometheus.Counter // clicks that Kafka did not acknowledge
+	batch    prometheus.Histogram
+	ack      prometheus.Histogram
+	inFlight prometheus.Gauge
+}
+
+const (
+	namespace = "linkpulse"
+	subsystem = "ingest"
+)
+
+func newMetrics(registry prometheus.Registerer, h *Handler) (*metrics, error) {
+	opts := func(name, help string) prometheus.CounterOpts {
+		return prometheus.CounterOpts{Namespace: namespace, Subsystem: subsystem, Name: name, Help: help}
+	}
+	requests := prometheus.NewCounterVec(opts("requests_total", "Answers to POST /v1/clicks, by HTTP status."), []string{"code"})
+	refused := prometheus.NewCounterVec(opts("refused_requests_total", "Requests of which nothing was appended, by reason."), []string{"reason"})
+	failed := prometheus.NewCounterVec(opts("failed_clicks_total", "Valid clicks that Kafka did not acknowledge, by reason."), []string{"reason"})
+	m := &metrics{
+		accepted: prometheus.NewCounter(opts("accepted_clicks_total", "Clicks that Kafka acknowledged.")),
+		bots:     prometheus.NewCounter(opts("bot_clicks_total", "Clicks of bots in requests that were accepted whole.")),
+		batch: prometheus.NewHistogram(prometheus.HistogramOpts{
+			Namespace: namespace, Subsystem: subsystem, Name: "request_clicks", Help: "Valid clicks per request.",
+			Buckets: []float64{1, 2, 5, 10, 20, 50, 100, 200, 500, 1000},
+		}),
+		ack: prometheus.NewHistogram(prometheus.HistogramOpts{
+			Namespace: namespace, Subsystem: subsystem, Name: "append_seconds",
+			Help:    "Time from handing a request's clicks to the producer until Kafka had answered for all of them.",
+			Buckets: prometheus.ExponentialBucketsRange(0.0001, 30, 18),
+		}),
+		inFlight: prometheus.NewGauge(prometheus.GaugeOpts{
+			Namespace: namespace, Subsystem: subsystem, Name: "requests_in_flight", Help: "Requests that have no answer yet.",
+		}),
+	}
+	memory := prometheus.NewGaugeFunc(prometheus.GaugeOpts{
+		Namespace: namespace, Subsystem: subsystem, Name: "request_memory_bytes",
+		Help: "Memory of requests under way, beyond what each has for free.",
+	}, func() float64 { return float64(h.memory.used.Load()) })
+	for r := range reasons {
+		code, status := r.describe()
+		m.requests[status] = requests.WithLabelValues(strconv.Itoa(status))
+		switch {
+		case r.ofClick():
+			m.failed[r] = failed.WithLabelValues(code)
+		case r != reasonNone && r != reasonMixed:
+			m.refused[r] = refused.WithLabelValues(code)
+		}
+	}
+	for _, c := range []prometheus.Collector{requests, refused, failed, m.accepted, m.bots, m.batch, m.ack, m.inFlight, memory} {
+		if err := registry.Register(c); err != nil {
+			return nil, err
+		}
+	}
+	return m, nil
+}
+
+// appended notes an append of n clicks.
+func (m *metrics) appended(n int, took time.Duration) {
+	m.batch.Observe(float64(n))
+	m.ack.Observe(took.Seconds())
+}
