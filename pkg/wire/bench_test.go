@@ -48,3 +48,39 @@ func BenchmarkUpdate(b *testing.B) {
 		}
 	})
 }
+
+func BenchmarkDecode(b *testing.B) {
+	subscribe := wire.AppendClient(nil, wire.ClientMessage{
+		Type: wire.TypeSubscribe, IntervalMs: wire.KeepInterval,
+		Links: []string{"x7Kp2", "a3bZ9", "acme:one", "acme:two", "acme:three", "f", "g", "h", "i", "j"},
+	})
+	b.Run("client-subscribe-10", func(b *testing.B) {
+		b.ReportAllocs()
+		for b.Loop() {
+			if _, err := wire.DecodeClient(subscribe); err != nil {
+				b.Fatal(err)
+			}
+		}
+	})
+	text := wire.AppendUpdate(nil, update())
+	b.Run("server-update", func(b *testing.B) {
+		b.ReportAllocs()
+		for b.Loop() {
+			if _, err := wire.DecodeServer(text); err != nil {
+				b.Fatal(err)
+			}
+		}
+	})
+}
+
+func BenchmarkSubscribed(b *testing.B) {
+	var m wire.Subscribed
+	for range 100 {
+		m.Links = append(m.Links, wire.LinkCount{Link: "x7Kp2", Count: 1243, Bots: 31, Seq: 88121})
+	}
+	dst := make([]byte, 0, 16<<10)
+	b.ReportAllocs()
+	for b.Loop() {
+		dst = wire.AppendSubscribed(dst[:0], m)
+	}
+}

@@ -87,13 +87,8 @@ const optional = "interval_ms"
 
 // readMembers checks that b is one JSON object and takes it apart.
 func readMembers(b []byte) ([]member, error) {
-	var whole json.RawMessage
-	if err := json.Unmarshal(b, &whole); err != nil { // the whole grammar, nesting too, before anything is looked at
-		text := err.Error()
-		if syntax := (*json.SyntaxError)(nil); errors.As(err, &syntax) {
-			text = fmt.Sprintf("%s at byte %d", syntax.Error(), syntax.Offset)
-		}
-		return nil, &DecodeError{Code: ErrBadMessage, Close: ClosePolicyViolation, Message: "a message is a JSON object; this is not JSON: " + text}
+	if !json.Valid(b) { // the whole grammar, nesting too, before anything is looked at
+		return nil, notJSON(b)
 	}
 	dec := json.NewDecoder(bytes.NewReader(b))
 	if start, _ := dec.Token(); start != json.Delim('{') {
@@ -118,6 +113,17 @@ func readMembers(b []byte) ([]member, error) {
 		}
 	}
 	return members, nil
+}
+
+// notJSON refuses b and says where it stops being JSON.
+func notJSON(b []byte) *DecodeError {
+	var whole json.RawMessage
+	err := json.Unmarshal(b, &whole)
+	text := "it is not JSON"
+	if syntax := (*json.SyntaxError)(nil); errors.As(err, &syntax) {
+		text = fmt.Sprintf("this is not JSON: %v at byte %d", syntax, syntax.Offset)
+	}
+	return &DecodeError{Code: ErrBadMessage, Close: ClosePolicyViolation, Message: "a message is a JSON object; " + text}
 }
 
 // maxMembers is more than any message has. It bounds the work for an object of five thousand empty names.
@@ -166,21 +172,29 @@ func readMember(m *ClientMessage, f member) (err error) {
 
 // readLinks reads the list of links. The message of an invalid one names its index and the rule it breaks.
 func readLinks(f member) ([]string, error) {
-	var items []json.RawMessage
-	if err := json.Unmarshal(f.value, &items); err != nil || items == nil {
-		return nil, badMessage(`links is an array of link ids, like ["x7Kp2","a3bZ9"]`)
+	var links []string
+	if err := json.Unmarshal(f.value, &links); err != nil || links == nil {
+		return nil, wrongLinks(f)
 	}
-	links := make([]string, len(items))
-	for i, item := range items {
-		var err error
-		if links[i], err = readString(member{"links", item}); err != nil {
-			return nil, &DecodeError{Code: ErrBadLink, Message: fmt.Sprintf("links[%d] is no string: %s", i, click.LinkRule)}
-		}
-		if err = click.CheckLink(links[i]); err != nil {
+	for i, link := range links { // a null became an empty one
+		if err := click.CheckLink(link); err != nil {
 			return nil, &DecodeError{Code: ErrBadLink, Message: fmt.Sprintf("links[%d]: %v", i, err)}
 		}
 	}
 	return links, nil
+}
+
+// wrongLinks says why links is no list of strings.
+func wrongLinks(f member) *DecodeError {
+	var items []json.RawMessage
+	if err := json.Unmarshal(f.value, &items); err == nil {
+		for i, item := range items {
+			if item[0] != '"' {
+				return &DecodeError{Code: ErrBadLink, Message: fmt.Sprintf("links[%d] is no string: %s", i, click.LinkRule)}
+			}
+		}
+	}
+	return badMessage(`links is an array of link ids, like ["x7Kp2","a3bZ9"]`)
 }
 
 func readString(f member) (s string, err error) {

@@ -28,11 +28,11 @@ const (
 type CloseClass uint8
 
 const (
-	// CloseStop: connecting again would end the same way. Something must change first: the program, or its token.
+	// CloseStop says not to connect again: it would end the same way, until the program or its token has changed.
 	CloseStop CloseClass = iota
-	// CloseReconnect: connect again at once, to wherever; only jitter, no back-off, before the first attempt.
+	// CloseReconnect says to connect again at once, to any gateway, with nothing but jitter before the first attempt.
 	CloseReconnect
-	// CloseBackOff: connect again, but the first attempt already waits.
+	// CloseBackOff says to connect again, but to wait before the first attempt already.
 	CloseBackOff
 )
 

@@ -1,5 +1,7 @@
 package wire
 
+import "encoding/binary"
+
 // AppendReady appends the message without a frame header, as all encoders here do unless their name says Frame.
 func AppendReady(dst []byte, m Ready) []byte {
 	dst = append(dst, `{"type":"ready","protocol":`...)
@@ -84,10 +86,10 @@ func AppendUpdateFrame(dst []byte, m Update) []byte {
 func fixHeader(dst []byte, head int) []byte {
 	n := len(dst) - head - textHeader
 	if n > shortFrame {
-		dst[head+2], dst[head+3] = byte(n>>8), byte(n)
+		binary.BigEndian.PutUint16(dst[head+shortHeader:], uint16(n)) //nolint:gosec // a link id and five numbers are below 64 KiB
 		return dst
 	}
-	dst[head+1] = byte(n)
+	dst[head+1] = byte(n) //nolint:gosec // at most shortFrame
 	copy(dst[head+shortHeader:], dst[head+textHeader:])
 	return dst[:len(dst)-(textHeader-shortHeader)]
 }

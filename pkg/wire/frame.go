@@ -34,7 +34,7 @@ func AppendTextFrame(dst, payload []byte) []byte {
 func appendHeader(dst []byte, n int) []byte {
 	switch {
 	case n <= shortFrame:
-		return append(dst, finText, byte(n))
+		return append(dst, finText, byte(n)) //nolint:gosec // at most shortFrame
 	case n <= mediumFrame:
 		return binary.BigEndian.AppendUint16(append(dst, finText, len16), uint16(n))
 	default:
@@ -52,7 +52,7 @@ func AppendCloseFrame(dst []byte, code CloseCode, reason string) []byte {
 		}
 		reason = reason[:n]
 	}
-	dst = append(dst, finClose, byte(2+len(reason)))
+	dst = append(dst, finClose, byte(2+len(reason))) //nolint:gosec // at most shortFrame
 	dst = binary.BigEndian.AppendUint16(dst, uint16(code))
 	return append(dst, reason...)
 }

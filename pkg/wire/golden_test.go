@@ -20,11 +20,11 @@ import (
 const contracts = "../../proto"
 
 // golden reads a golden message: the file without its last newline, byte for byte.
-func golden(t testing.TB, path string) []byte {
-	t.Helper()
+func golden(tb testing.TB, path string) []byte {
+	tb.Helper()
 	b, err := os.ReadFile(filepath.Join(contracts, "testdata", path))
 	if err != nil {
-		t.Fatal(err)
+		tb.Fatal(err)
 	}
 	return bytes.TrimSuffix(b, []byte("\n"))
 }
@@ -159,11 +159,11 @@ type invalid struct {
 	Says    string         `json:"says"`
 }
 
-func invalidMessages(t testing.TB) []invalid {
-	t.Helper()
+func invalidMessages(tb testing.TB) []invalid {
+	tb.Helper()
 	var list []invalid
-	if err := json.Unmarshal(golden(t, "client_invalid.json"), &list); err != nil {
-		t.Fatal(err)
+	if err := json.Unmarshal(golden(tb, "client_invalid.json"), &list); err != nil {
+		tb.Fatal(err)
 	}
 	return list
 }

@@ -48,7 +48,7 @@ func appendNumber(dst []byte, v int64) []byte {
 		u, n = q, n-2
 	}
 	if n == 1 {
-		end[0] = '0' + byte(u)
+		end[0] = '0' + byte(u) //nolint:gosec // one digit
 	}
 	return dst
 }
