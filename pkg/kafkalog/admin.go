@@ -1,0 +1,144 @@
+package kafkalog
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"maps"
+	"slices"
+
+	"github.com/segmentio/kafka-go"
+)
+
+// TopicSpec is a topic as it must be.
+type TopicSpec struct {
+	Name       string
+	Partitions int
+	// Replicas is how many brokers hold a partition; it is only used to create the topic.
+	Replicas int
+	// Settings are the topic's own, by Kafka's names.
+	Settings map[string]string
+}
+
+// TopicError reports a topic that is there and differs from what it must be. Nothing was changed.
+type TopicError struct {
+	Topic string
+	// Differences has a sentence for each.
+	Differences []string
+}
+
+// Error lists the differences.
+func (e *TopicError) Error() string {
+	return fmt.Sprintf("topic %s is not as it must be: %v", e.Topic, e.Differences)
+}
+
+// EnsureTopics creates the topics that are not there, explicitly and with their settings, and checks those that are. It
+// may be called again, and by several at once. It waits until every partition has a leader.
+func (c *Cluster) EnsureTopics(ctx context.Context, specs ...TopicSpec) error {
+	for _, spec := range specs {
+		if err := c.ensureTopic(ctx, spec); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+func (c *Cluster) ensureTopic(ctx context.Context, spec TopicSpec) error {
+	t, err := c.topic(spec.Name)
+	if err != nil {
+		return err
+	}
+	var pause backoff
+	for {
+		err := t.create(ctx, spec)
+		if err == nil || errors.Is(err, kafka.TopicAlreadyExists) {
+			break
+		}
+		if permanent(err) || !pause.wait(ctx) {
+			return fmt.Errorf("creating topic %s: %w", spec.Name, err)
+		}
+		t.refresh()
+	}
+	for {
+		t.refresh()
+		err := t.checkLeaders(ctx, spec.Name, 1)
+		if err == nil {
+			break
+		}
+		if !pause.wait(ctx) {
+			return fmt.Errorf("waiting for topic %s: %w", spec.Name, err)
+		}
+	}
+	return c.CheckTopic(ctx, spec)
+}
+
+func (t *topicClient) create(ctx context.Context, spec TopicSpec) error {
+	topic := kafka.TopicConfig{Topic: spec.Name, NumPartitions: spec.Partitions, ReplicationFactor: spec.Replicas}
+	for _, name := range slices.Sorted(maps.Keys(spec.Settings)) {
+		topic.ConfigEntries = append(topic.ConfigEntries, kafka.ConfigEntry{ConfigName: name, ConfigValue: spec.Settings[name]})
+	}
+	res, err := t.CreateTopics(ctx, &kafka.CreateTopicsRequest{Topics: []kafka.TopicConfig{topic}})
+	if err != nil {
+		return err
+	}
+	return res.Errors[spec.Name]
+}
+
+// permanent tells errors that trying again cannot mend.
+func permanent(err error) bool {
+	var code kafka.Error
+	return errors.As(err, &code) && !code.Temporary()
+}
+
+// CheckTopic returns a *[TopicError] where the topic differs from the spec. More partitions than the spec names are no
+// difference: links are hashed over the number in the deployment record, so they stay where they are.
+func (c *Cluster) CheckTopic(ctx context.Context, spec TopicSpec) error {
+	t, err := c.topic(spec.Name)
+	if err != nil {
+		return err
+	}
+	parts, err := t.partitions(ctx, spec.Name)
+	if err != nil {
+		return fmt.Errorf("checking topic %s: %w", spec.Name, err)
+	}
+	var differences []string
+	if len(parts) < spec.Partitions {
+		differences = append(differences, fmt.Sprintf("it has %d partitions, at least %d are needed", len(parts), spec.Partitions))
+	}
+	settings, err := t.settings(ctx, spec.Name)
+	if err != nil {
+		return fmt.Errorf("checking topic %s: %w", spec.Name, err)
+	}
+	for _, name := range slices.Sorted(maps.Keys(spec.Settings)) {
+		if got, told := settings[name]; told && got != spec.Settings[name] {
+			differences = append(differences, fmt.Sprintf("%s is %q, must be %q", name, got, spec.Settings[name]))
+		}
+	}
+	if len(differences) > 0 {
+		return &TopicError{Topic: spec.Name, Differences: differences}
+	}
+	return nil
+}
+
+// resourceTopic is the type of topics in Kafka's ConfigResource.
+const resourceTopic = kafka.ResourceTypeTopic
+
+// settings returns the topic's settings, defaults included.
+func (t *topicClient) settings(ctx context.Context, topic string) (map[string]string, error) {
+	res, err := t.DescribeConfigs(ctx, &kafka.DescribeConfigsRequest{
+		Resources: []kafka.DescribeConfigRequestResource{{ResourceType: resourceTopic, ResourceName: topic}},
+	})
+	if err != nil {
+		return nil, err
+	}
+	settings := map[string]string{}
+	for _, r := range res.Resources {
+		if r.Error != nil {
+			return nil, r.Error
+		}
+		for _, e := range r.ConfigEntries {
+			settings[e.ConfigName] = e.ConfigValue
+		}
+	}
+	return settings, nil
+}

@@ -1,0 +1,213 @@
+package kafkalog
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"slices"
+	"time"
+
+	"github.com/segmentio/kafka-go"
+	"github.com/segmentio/kafka-go/protocol"
+
+	"github.com/linkpulse/linkpulse/pkg/fold"
+	"github.com/linkpulse/linkpulse/pkg/fold/feed"
+)
+
+const (
+	// fetchWait is how long a broker holds an answer while there is nothing new. New records end the wait at once, so it
+	// is no latency; it bounds how long the watermark of a quiet partition stands still.
+	fetchWait = 500 * time.Millisecond
+	// fetchTimeout is how long an answer may take in all: a connection that is dead is given up after it.
+	fetchTimeout = fetchWait + 1500*time.Millisecond
+	// fetchBytes bounds an answer. One batch that is larger comes whole all the same (KIP-74).
+	fetchBytes = 1 << 20
+)
+
+// Source gives the partitions of a topic to whoever folds them. It is safe for concurrent use.
+func (c *Cluster) Source(topic string) feed.Source { return source{c: c, topic: topic} }
+
+type source struct {
+	c     *Cluster
+	topic string
+}
+
+// Bounds implements [feed.Source].
+func (s source) Bounds(ctx context.Context, partition int32) (start, end int64, err error) {
+	b, err := s.c.Bounds(ctx, s.topic, partition)
+	return b.Start, b.End, err
+}
+
+// Open implements [feed.Source].
+func (s source) Open(partition int32, from int64) feed.Log {
+	return &Follower{c: s.c, topic: s.topic, partition: partition, next: from}
+}
+
+// Follow returns a cursor in a partition. It does no I/O.
+func (c *Cluster) Follow(topic string, partition int32, from int64) *Follower {
+	return &Follower{c: c, topic: topic, partition: partition, next: from}
+}
+
+// Follower is a cursor in a partition: it fetches what lies there, then waits for more. Fetches are answered as soon as a
+// record arrives. It is not safe for concurrent use.
+type Follower struct {
+	c         *Cluster
+	topic     string
+	partition int32
+	next      int64
+	batch     Batch
+}
+
+// Close implements [feed.Log]. A follower holds nothing between two fetches.
+func (f *Follower) Close() {}
+
+// Fetch returns the records at the cursor and moves it behind them; the batch is valid until the next call. It waits up
+// to half a second for records and answers with none then. An error that wraps [feed.ErrLost] or [feed.ErrBeyondEnd]
+// stays; any other passes by itself, and a later call goes on where this one stood.
+func (f *Follower) Fetch(ctx context.Context) (feed.Batch, error) {
+	t, err := f.c.topic(f.topic)
+	if err != nil {
+		return nil, err
+	}
+	fetchCtx, cancel := context.WithTimeout(ctx, fetchTimeout)
+	defer cancel()
+	sent := time.Now()
+	res, err := t.Fetch(fetchCtx, &kafka.FetchRequest{
+		Topic: f.topic, Partition: int(f.partition), Offset: f.next,
+		MinBytes: 1, MaxBytes: fetchBytes, MaxWait: fetchWait,
+	})
+	if err == nil {
+		err = res.Error
+	}
+	switch {
+	case err == nil:
+	case errors.Is(err, kafka.OffsetOutOfRange):
+		return nil, f.outOfRange(ctx)
+	default:
+		t.refresh()
+		return nil, fmt.Errorf("fetching %s/%d at %d: %w", f.topic, f.partition, f.next, err)
+	}
+	b := &f.batch
+	if err := b.read(res, f.next); err != nil {
+		return nil, fmt.Errorf("reading %s/%d at %d: %w", f.topic, f.partition, f.next, err)
+	}
+	// The broker looked at the end of its log after the request was sent. Where it had nothing to send, it waited first.
+	b.marks.AsOf = sent
+	if len(b.records) == 0 && b.marks.Next == b.marks.End {
+		b.marks.AsOf = sent.Add(fetchWait)
+		if now := time.Now(); b.marks.AsOf.After(now) { // it answered early: another one's wait is over as well
+			b.marks.AsOf = sent
+		}
+	}
+	f.next = b.marks.Next
+	return b, nil
+}
+
+// outOfRange finds out on which side of the log the cursor is.
+func (f *Follower) outOfRange(ctx context.Context) error {
+	b, err := f.c.Bounds(ctx, f.topic, f.partition)
+	switch {
+	case err != nil:
+		return err
+	case f.next < b.Start:
+		return fmt.Errorf("%w: %s/%d starts at %d, the position is %d", feed.ErrLost, f.topic, f.partition, b.Start, f.next)
+	case f.next > b.End:
+		return fmt.Errorf("%w: %s/%d ends at %d, the position is %d", feed.ErrBeyondEnd, f.topic, f.partition, b.End, f.next)
+	default:
+		return fmt.Errorf("fetching %s/%d at %d: it was out of range and is not any more", f.topic, f.partition, f.next)
+	}
+}
+
+// Batch is what a fetch brought. It holds copies, so nothing of the connection's buffers is kept. It is used again for the
+// next fetch of its follower.
+type Batch struct {
+	records []recordRef
+	data    []byte
+	at      int // of the next record
+	marks   feed.Marks
+}
+
+// recordRef is a record whose key and value lie in the batch's data, one behind the other.
+type recordRef struct {
+	offset, timeMs      int64
+	from, value, behind int
+}
+
+// Marks implements [feed.Batch].
+func (b *Batch) Marks() feed.Marks { return b.marks }
+
+// Err implements [feed.Batch]. A batch is read whole before anybody sees it.
+func (b *Batch) Err() error { return nil }
+
+// Next implements [feed.Batch].
+func (b *Batch) Next(r *fold.Record) bool {
+	if b.at == len(b.records) {
+		return false
+	}
+	ref := &b.records[b.at]
+	b.at++
+	r.Offset, r.TimeMs = ref.offset, ref.timeMs
+	r.Key = b.data[ref.from:ref.value:ref.value]
+	r.Value = b.data[ref.value:ref.behind:ref.behind]
+	return true
+}
+
+// read takes the records out of an answer to a fetch at the offset from.
+func (b *Batch) read(res *kafka.FetchResponse, from int64) error {
+	b.records, b.data, b.at = b.records[:0], b.data[:0], 0
+	b.marks = feed.Marks{Start: res.LogStartOffset, End: res.HighWatermark, Next: from}
+	if closer, ok := res.Records.(io.Closer); ok {
+		defer closer.Close()
+	}
+	stream, ok := res.Records.(*protocol.RecordStream)
+	if !ok {
+		return b.readRecords(res.Records)
+	}
+	for _, part := range stream.Records {
+		if control, ok := part.(*protocol.ControlBatch); ok {
+			// A marker of somebody's transaction: one record, which nobody reads and which has an offset.
+			b.marks.Next = max(b.marks.Next, control.Offset()+1)
+			continue
+		}
+		if err := b.readRecords(part); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+func (b *Batch) readRecords(records kafka.RecordReader) error {
+	for {
+		r, err := records.ReadRecord()
+		if errors.Is(err, io.EOF) {
+			return nil
+		}
+		if err != nil {
+			return err
+		}
+		ref := recordRef{offset: r.Offset, timeMs: r.Time.UnixMilli(), from: len(b.data)}
+		if b.data, err = appendBytes(b.data, r.Key); err != nil {
+			return err
+		}
+		ref.value = len(b.data)
+		if b.data, err = appendBytes(b.data, r.Value); err != nil {
+			return err
+		}
+		ref.behind = len(b.data)
+		b.records = append(b.records, ref)
+		b.marks.Next = max(b.marks.Next, r.Offset+1)
+	}
+}
+
+// appendBytes appends what the client library's lazy byte sequence holds; nil is none.
+func appendBytes(dst []byte, from protocol.Bytes) ([]byte, error) {
+	if from == nil {
+		return dst, nil
+	}
+	defer from.Close()
+	at, n := len(dst), from.Len()
+	dst = slices.Grow(dst, n)[:at+n]
+	_, err := io.ReadFull(from, dst[at:])
+	return dst, err
+}

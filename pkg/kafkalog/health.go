@@ -1,0 +1,185 @@
+package kafkalog
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"sync"
+	"time"
+
+	"github.com/segmentio/kafka-go"
+)
+
+const (
+	// probeEvery is how often a producer looks whether every partition has a leader. It matters where nobody produces:
+	// a producer that is not ready gets no traffic that could show that it has recovered.
+	probeEvery = time.Second
+	// failingFor is how long a partition must fail before the producer says that it is not ready. Moving a leader takes
+	// less; taking every pod out for it would turn a pause into an outage.
+	failingFor = 5 * time.Second
+	// quietFor is after how long without an attempt a partition that failed is given another chance.
+	quietFor = 2 * time.Second
+	// MaxSkew is the largest difference between this machine's clock and the broker's with which records are right: the
+	// duplicate rule compares the times of records that different machines stamped.
+	MaxSkew = time.Minute
+)
+
+// Why a producer is not ready. What Ready returns wraps one of these.
+var (
+	// ErrNoLeader: the topic or a partition's leader is not there, or the brokers do not answer.
+	ErrNoLeader = errors.New("the partitions cannot be reached")
+	// ErrFailing: appends have failed for a while.
+	ErrFailing = errors.New("appends fail")
+	// ErrSkew: the clock is too far from the broker's.
+	ErrSkew = errors.New("this machine's clock differs from the broker's by more than a minute: set it")
+)
+
+var errNotProbed = fmt.Errorf("%w: not asked yet", ErrNoLeader)
+
+// health is what a producer knows of its ability to produce.
+type health struct {
+	mu      sync.Mutex // guards what follows
+	err     error      // of the last probe
+	failing map[int32]failure
+	skew    time.Duration
+	skewed  bool // skew was measured: the topic has LogAppendTime
+}
+
+// failure of a partition's appends.
+type failure struct {
+	since, last time.Time
+	err         error
+}
+
+func (h *health) succeeded(partition int32) {
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	delete(h.failing, partition)
+}
+
+func (h *health) failed(partition int32, err error) {
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	if h.failing == nil {
+		h.failing = map[int32]failure{}
+	}
+	now := time.Now()
+	f, ok := h.failing[partition]
+	if !ok {
+		f.since = now
+	}
+	f.last, f.err = now, err
+	h.failing[partition] = f
+}
+
+// appended notes the broker's time of an append that went on between began and ended by our clock. Where the topic does
+// not stamp appends there is none.
+func (h *health) appended(at, began, ended time.Time) {
+	if at.Unix() <= 0 {
+		return
+	}
+	var skew time.Duration
+	switch { // what the round trip took is no skew; the broker's stamp has milliseconds
+	case at.Before(began.Truncate(time.Millisecond)):
+		skew = began.Sub(at)
+	case at.After(ended):
+		skew = ended.Sub(at)
+	}
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	h.skew, h.skewed = skew, true
+}
+
+func (h *health) probed(err error) {
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	h.err = err
+	for partition, f := range h.failing {
+		if err == nil && time.Since(f.last) > quietFor {
+			delete(h.failing, partition)
+		}
+	}
+}
+
+// Skew is how far this machine's clock is ahead of the broker's, beyond what the round trip explains. ok is false until
+// it was measured, which takes a topic with LogAppendTime.
+func (p *Producer) Skew() (skew time.Duration, ok bool) {
+	p.health.mu.Lock()
+	defer p.health.mu.Unlock()
+	return p.health.skew, p.health.skewed
+}
+
+// Ready returns nil when messages can be appended, and otherwise why not. It does no I/O.
+func (p *Producer) Ready() error {
+	h := &p.health
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	if p.closed.Load() {
+		return ErrClosed
+	}
+	if h.err != nil {
+		return h.err
+	}
+	for partition, f := range h.failing {
+		if age := time.Since(f.since); age > failingFor {
+			return fmt.Errorf("%w: partition %d, for %v: %w", ErrFailing, partition, age.Round(time.Second), f.err)
+		}
+	}
+	if h.skewed && (h.skew > MaxSkew || h.skew < -MaxSkew) {
+		return fmt.Errorf("%w: it is off by %v", ErrSkew, h.skew.Round(time.Second))
+	}
+	return nil
+}
+
+// probe asks for the topic's leaders until the producer is closed.
+func (p *Producer) probe() {
+	ticker := time.NewTicker(probeEvery)
+	defer ticker.Stop()
+	for {
+		err := p.client.checkLeaders(p.ctx, p.cfg.Topic, p.cfg.Partitions)
+		if p.ctx.Err() != nil {
+			return
+		}
+		if err != nil {
+			p.client.refresh()
+		}
+		p.health.probed(err)
+		select {
+		case <-p.ctx.Done():
+			return
+		case <-ticker.C:
+		}
+	}
+}
+
+// checkLeaders returns nil if every partition of the topic below partitions has a leader.
+func (t *topicClient) checkLeaders(ctx context.Context, topic string, partitions int) error {
+	parts, err := t.partitions(ctx, topic)
+	if err != nil {
+		return fmt.Errorf("%w: %w", ErrNoLeader, err)
+	}
+	has := make(map[int]bool, len(parts))
+	for _, p := range parts {
+		has[p.ID] = p.Error == nil && p.Leader.Host != ""
+	}
+	for i := range partitions {
+		if !has[i] {
+			return fmt.Errorf("%w: %s/%d has no leader", ErrNoLeader, topic, i)
+		}
+	}
+	return nil
+}
+
+// partitions returns the partitions of a topic.
+func (t *topicClient) partitions(ctx context.Context, topic string) ([]kafka.Partition, error) {
+	res, err := t.Metadata(ctx, &kafka.MetadataRequest{Topics: []string{topic}})
+	if err != nil {
+		return nil, err
+	}
+	for _, found := range res.Topics {
+		if found.Name == topic {
+			return found.Partitions, found.Error
+		}
+	}
+	return nil, kafka.UnknownTopicOrPartition
+}

@@ -1,0 +1,268 @@
+package kafkalog
+
+import (
+	"bytes"
+	"context"
+	"fmt"
+	"math/rand/v2"
+	"sync"
+	"time"
+
+	"github.com/segmentio/kafka-go"
+	"github.com/segmentio/kafka-go/protocol"
+	"go.uber.org/zap"
+)
+
+// lane is the way to one partition: messages gather in batches, one goroutine sends one batch at a time.
+type lane struct {
+	p         *Producer
+	partition int32
+	wake      chan struct{} // capacity 1: there is a batch, or the lane was closed
+	ended     chan struct{} // closed when the goroutine has returned
+
+	mu     sync.Mutex // guards what follows; held for a few instructions only
+	queue  []*batch   // the last one is open: messages are added to it
+	bytes  int        // of the queue and of the batch on its way
+	closed bool
+	spare  []byte // a buffer for the next batch
+
+	// What follows belongs to the goroutine.
+
+	session  session
+	started  bool // the session is there
+	sequence int32
+}
+
+func newLane(p *Producer, partition int32) *lane {
+	return &lane{p: p, partition: partition, wake: make(chan struct{}, 1), ended: make(chan struct{})}
+}
+
+// add copies a message into the open batch and returns the batch and the message's place in it. It never waits.
+func (l *lane) add(m *Message) (*batch, int32, error) {
+	size := m.sizeBound()
+	if size > l.p.cfg.BatchBytes {
+		return nil, 0, fmt.Errorf("%w: about %d bytes of %d", ErrTooLarge, size, l.p.cfg.BatchBytes)
+	}
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	if l.closed {
+		return nil, 0, ErrClosed
+	}
+	if l.bytes+size > l.p.cfg.QueueBytes {
+		l.p.metrics.queueFull.Inc()
+		return nil, 0, ErrQueueFull
+	}
+	b := l.open(size)
+	before := len(b.buf)
+	place := b.add(m)
+	grown := len(b.buf) - before
+	l.bytes += grown
+	l.p.metrics.queued.Add(float64(grown))
+	l.ring()
+	return b, place, nil
+}
+
+// open returns a batch with room for size bytes. The caller holds mu.
+func (l *lane) open(size int) *batch {
+	if n := len(l.queue); n > 0 && len(l.queue[n-1].buf)+size <= l.p.cfg.BatchBytes {
+		return l.queue[n-1]
+	}
+	b := newBatch(l.spare, time.Now())
+	l.spare = nil
+	l.queue = append(l.queue, b)
+	return b
+}
+
+func (l *lane) ring() {
+	select {
+	case l.wake <- struct{}{}:
+	default: // it is going to look anyway
+	}
+}
+
+// close refuses messages from now on; the goroutine ends when the queue is empty.
+func (l *lane) close() {
+	l.mu.Lock()
+	l.closed = true
+	l.mu.Unlock()
+	l.ring()
+}
+
+func (l *lane) run() {
+	defer close(l.ended)
+	for {
+		b, more := l.next()
+		switch {
+		case b != nil:
+			l.settle(b, l.send(b))
+		case !more:
+			return
+		default:
+			<-l.wake
+		}
+	}
+}
+
+// next takes the oldest batch, which takes no more messages then. more is false when the lane is closed and empty.
+func (l *lane) next() (b *batch, more bool) {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	if len(l.queue) == 0 {
+		return nil, !l.closed
+	}
+	b = l.queue[0]
+	n := copy(l.queue, l.queue[1:])
+	l.queue[n] = nil
+	l.queue = l.queue[:n]
+	return b, true
+}
+
+// settle tells everybody who waits for the batch. The buffer of an attempt that failed may still be on its way to a
+// socket, so only that of a clean one is used again.
+func (l *lane) settle(b *batch, clean bool) {
+	size := len(b.buf) - setSizeLen - batchHeaderLen
+	l.mu.Lock()
+	l.bytes -= size
+	if clean && l.spare == nil {
+		l.spare = b.buf
+	}
+	l.mu.Unlock()
+	m := l.p.metrics
+	m.queued.Sub(float64(size))
+	if b.err == nil {
+		m.records.Add(float64(b.count))
+		m.batchRecords.Observe(float64(b.count))
+		m.ackSeconds.Observe(time.Since(b.opened).Seconds())
+	}
+	close(b.done)
+}
+
+// send tries to append a batch until it is acknowledged, hopeless, or out of time, and sets its outcome. clean tells that
+// the first attempt was answered, so that nobody holds its bytes any more.
+func (l *lane) send(b *batch) (clean bool) {
+	ctx, cancel := context.WithDeadline(l.p.ctx, b.opened.Add(l.p.cfg.Deadline))
+	defer cancel()
+	var (
+		pause   backoff
+		perhaps bool // an attempt may have been appended
+		sealed  bool
+	)
+	for attempt := 0; ; attempt++ {
+		if !sealed {
+			if err := l.ensureSession(ctx, &pause); err != nil {
+				b.err = fmt.Errorf("%w: %w", ErrNotAppended, err)
+				return false
+			}
+			b.seal(l.session, l.sequence)
+			sealed = true
+		}
+		v, err := l.attempt(ctx, b)
+		switch v {
+		case acked:
+			l.sequence = nextSequence(l.sequence, b.count)
+			l.p.health.succeeded(l.partition)
+			return attempt == 0
+		case uncertain:
+			perhaps = true
+		case desync:
+			// The broker's idea of the sequence is not ours. A fresh session is right from its first batch on; this batch
+			// may go with it, unless an attempt may have been appended under the old one.
+			l.started, sealed = false, false
+			if perhaps {
+				b.err = l.unknown(err)
+				return false
+			}
+		case hopeless:
+			if perhaps {
+				b.err = l.unknown(err)
+			} else {
+				b.err = fmt.Errorf("%w: %w", ErrNotAppended, err)
+			}
+			return false
+		case refused:
+		}
+		l.p.health.failed(l.partition, err)
+		if !pause.wait(ctx) {
+			if perhaps {
+				b.err = l.unknown(err)
+			} else {
+				b.err = fmt.Errorf("%w within %v: %w", ErrNotAppended, l.p.cfg.Deadline, err)
+			}
+			return false
+		}
+	}
+}
+
+// unknown gives up on a batch that may have been appended. The session ends with it: the broker's next expected sequence
+// is not known either.
+func (l *lane) unknown(err error) error {
+	l.started = false
+	l.p.metrics.unknown.Inc()
+	l.p.log.Warn("whether a batch was appended is not known",
+		zap.String("topic", l.p.cfg.Topic), zap.Int32("partition", l.partition), zap.Error(err))
+	return fmt.Errorf("%w: %w", ErrUnknownOutcome, err)
+}
+
+// attempt sends the batch once.
+func (l *lane) attempt(ctx context.Context, b *batch) (verdict, error) {
+	began := time.Now()
+	res, err := l.p.client.RawProduce(ctx, &kafka.RawProduceRequest{
+		Topic: l.p.cfg.Topic, Partition: int(l.partition), RequiredAcks: kafka.RequireAll,
+		RawRecords: protocol.RawRecordSet{Reader: bytes.NewReader(b.buf)},
+	})
+	v, reason := judge(res, err)
+	if v == acked {
+		if res != nil && res.Error == nil {
+			b.offset = res.BaseOffset
+			l.p.health.appended(res.LogAppendTime, began, time.Now())
+		}
+		return v, nil
+	}
+	if err == nil {
+		err = res.Error
+	}
+	l.p.metrics.retries.WithLabelValues(reason).Inc()
+	l.p.client.refresh()
+	return v, err
+}
+
+// ensureSession makes sure of a producer id, for as long as ctx lasts.
+func (l *lane) ensureSession(ctx context.Context, pause *backoff) error {
+	for !l.started {
+		s, err := l.p.client.newSession(ctx)
+		if err == nil {
+			l.session, l.sequence, l.started = s, 0, true
+			return nil
+		}
+		l.p.metrics.retries.WithLabelValues("session").Inc()
+		l.p.health.failed(l.partition, err)
+		l.p.client.refresh()
+		if !pause.wait(ctx) {
+			return err
+		}
+	}
+	return nil
+}
+
+// backoff waits longer from one failure to the next, with full jitter: the partitions of a broker that died fail
+// together and must not come back together.
+type backoff struct{ failures int }
+
+const (
+	backoffBase = 20 * time.Millisecond
+	backoffMost = time.Second
+)
+
+// wait waits, and returns false if ctx ended instead.
+func (b *backoff) wait(ctx context.Context) bool {
+	most := min(backoffMost, backoffBase<<min(b.failures, 10))
+	b.failures++
+	timer := time.NewTimer(backoffBase/2 + rand.N(most)) //nolint:gosec // spreads load; nothing depends on it being hard to guess
+	defer timer.Stop()
+	select {
+	case <-timer.C:
+		return true
+	case <-ctx.Done():
+		return false
+	}
+}

@@ -1,0 +1,157 @@
+package kafkalog
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"sync"
+	"sync/atomic"
+	"time"
+
+	"go.uber.org/zap"
+)
+
+// ProducerConfig configures a producer. The zero value of a limit is its default.
+type ProducerConfig struct {
+	Topic      string
+	Partitions int
+	// QueueBytes bounds what waits for each partition, the batch on its way included. Default 4 MiB: at 100 bytes a
+	// click that is 40,000 clicks, more than a healthy broker leaves waiting and little enough to be refused in time.
+	QueueBytes int
+	// BatchBytes bounds a batch. Default 512 KiB, half of what brokers take by default.
+	BatchBytes int
+	// Deadline is how long a message is tried for. Default 30 s: the duplicate window of readers is sized for clients
+	// that retry for as long again.
+	Deadline time.Duration
+}
+
+func (c *ProducerConfig) setDefaults() {
+	if c.QueueBytes <= 0 {
+		c.QueueBytes = 4 << 20
+	}
+	if c.BatchBytes <= 0 {
+		c.BatchBytes = 512 << 10
+	}
+	if c.Deadline <= 0 {
+		c.Deadline = 30 * time.Second
+	}
+}
+
+// Message is a message to append, and what became of it.
+type Message struct {
+	Partition int32
+	TimeMs    int64 // record timestamp, Unix milliseconds
+	Key       []byte
+	Value     []byte
+	Headers   []Header
+
+	// Err is nil once the message is acknowledged by all in-sync replicas; otherwise it wraps one of the package's errors.
+	Err error
+	// Offset is where the message is, -1 where the broker did not say.
+	Offset int64
+
+	batch *batch
+	place int32
+}
+
+// Producer appends messages to the partitions of a topic, idempotently, in the order of the calls for each partition. It
+// is safe for concurrent use.
+type Producer struct {
+	cfg     ProducerConfig
+	client  *topicClient
+	log     *zap.Logger
+	metrics *producerMetrics
+	lanes   []*lane
+
+	ctx    context.Context //nolint:containedctx // ends the work that outlives its callers; Close cancels it
+	cancel context.CancelFunc
+	done   sync.WaitGroup
+	closed atomic.Bool
+
+	health health
+}
+
+// NewProducer returns a producer and starts its goroutines, which Close ends.
+func (c *Cluster) NewProducer(ctx context.Context, cfg ProducerConfig) (*Producer, error) {
+	cfg.setDefaults()
+	if cfg.Partitions < 1 {
+		return nil, fmt.Errorf("producing to %s: %d partitions, must be at least 1", cfg.Topic, cfg.Partitions)
+	}
+	client, err := c.topic(cfg.Topic)
+	if err != nil {
+		return nil, err
+	}
+	metrics, err := newProducerMetrics(c.registry)
+	if err != nil {
+		return nil, fmt.Errorf("producing to %s: %w", cfg.Topic, err)
+	}
+	p := &Producer{cfg: cfg, client: client, log: c.log, metrics: metrics}
+	p.ctx, p.cancel = context.WithCancel(context.WithoutCancel(ctx))
+	p.health.err = errNotProbed
+	for i := range cfg.Partitions {
+		l := newLane(p, int32(i)) //nolint:gosec // a Kafka partition count
+		p.lanes = append(p.lanes, l)
+		p.done.Go(l.run)
+	}
+	p.done.Go(p.probe)
+	return p, nil
+}
+
+// Append appends messages and returns when the outcome of each is known: its Err and Offset say it. It returns the first
+// error. The bytes are copied at once; messages of one partition keep their order. What was taken is tried until its
+// deadline whatever becomes of the caller.
+func (p *Producer) Append(msgs []Message) error {
+	for i := range msgs {
+		m := &msgs[i]
+		m.Offset, m.Err, m.batch = -1, nil, nil
+		if p.closed.Load() {
+			m.Err = ErrClosed
+			continue
+		}
+		m.batch, m.place, m.Err = p.lanes[m.Partition].add(m)
+	}
+	var first error
+	for i := range msgs {
+		m := &msgs[i]
+		if b := m.batch; b != nil {
+			<-b.done
+			m.batch = nil
+			m.Err = b.err
+			if b.err == nil && b.offset >= 0 {
+				m.Offset = b.offset + int64(m.place)
+			}
+		}
+		if first == nil {
+			first = m.Err
+		}
+	}
+	return first
+}
+
+// Close takes no more messages and waits until those that were taken have their outcome, or ctx ends: then what is left
+// fails. No goroutine is left behind.
+func (p *Producer) Close(ctx context.Context) error {
+	p.closed.Store(true)
+	drained := make(chan struct{})
+	go func() {
+		defer close(drained)
+		for _, l := range p.lanes {
+			l.close()
+		}
+		for _, l := range p.lanes {
+			<-l.ended
+		}
+	}()
+	var err error
+	select {
+	case <-drained:
+	case <-ctx.Done():
+		err = errors.Join(errNotDrained, context.Cause(ctx))
+	}
+	p.cancel()
+	<-drained
+	p.done.Wait()
+	return err
+}
+
+var errNotDrained = errors.New("closing the producer: messages were still waiting for their outcome")
