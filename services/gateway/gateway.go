@@ -1,0 +1,266 @@
+// Package gateway is the service that pushes live counts to dashboards: it reads the whole log, keeps the counts of the
+// links that its dashboards subscribed to, and tells each dashboard what changed, over WebSocket.
+//
+// The service has no state that another gateway lacks: any gateway serves any dashboard, and a dashboard that comes back
+// elsewhere gets the exact count there. It waits for the deployment record, which says what to read and how to count, and
+// is unready until it has caught up with the log once. A broker that goes away afterwards shows in the heartbeats'
+// watermark and sends no dashboard elsewhere: the others could do no better.
+//
+// When it is told to stop it becomes unready, refuses new dashboards, and sends the others elsewhere over the drain
+// period. A new epoch of the deployment does the same to all dashboards of the old one, and counting starts afresh.
+package gateway
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"net"
+	"net/http"
+	"os"
+	"sync/atomic"
+	"time"
+
+	"github.com/go-chi/chi/v5"
+	"github.com/prometheus/client_golang/prometheus"
+	"go.uber.org/zap"
+
+	"github.com/linkpulse/linkpulse/pkg/httpserver"
+	"github.com/linkpulse/linkpulse/pkg/kafkalog"
+	"github.com/linkpulse/linkpulse/pkg/lifecycle"
+	"github.com/linkpulse/linkpulse/pkg/telemetry"
+	"github.com/linkpulse/linkpulse/pkg/wire"
+	"github.com/linkpulse/linkpulse/services/gateway/internal/hub"
+	"github.com/linkpulse/linkpulse/services/gateway/internal/web"
+	"github.com/linkpulse/linkpulse/services/gateway/internal/ws"
+)
+
+const (
+	// requestGrace is how long requests that are no WebSocket may take to end once told to stop: all of them are short.
+	requestGrace = time.Second
+	// drainMargin is what a drain may take beyond its period: the last dashboards have two seconds to answer the close.
+	drainMargin = 3 * time.Second
+)
+
+// Deps are what the service uses of the process around it.
+type Deps struct {
+	// Log takes what happens.
+	Log *zap.Logger
+	// Registry takes the metrics.
+	Registry *prometheus.Registry
+	// Listener, unless nil, is used instead of Config.Addr, and AdminListener instead of Config.AdminAddr.
+	Listener, AdminListener net.Listener
+	// Dial, unless nil, makes the connections to Kafka.
+	Dial func(ctx context.Context, network, address string) (net.Conn, error)
+}
+
+// Service is a gateway. Its methods are safe for concurrent use.
+type Service struct {
+	cfg      Config
+	log      *zap.Logger
+	registry *prometheus.Registry
+	cluster  *kafkalog.Cluster
+
+	listener, admin net.Listener // admin is nil where there is none
+	health          httpserver.Health
+	ws              *ws.Handler
+	page            http.Handler
+	hubMetrics      *hub.Metrics
+
+	current  atomic.Pointer[generation]
+	waiting  atomic.Pointer[error] // why there is no current generation
+	draining atomic.Bool
+}
+
+var (
+	errStarting = errors.New("the deployment record has not been read yet")
+	errDraining = errors.New("the gateway is stopping")
+)
+
+// New returns a service that listens already and serves once Run runs. An error leaves nothing behind.
+func New(cfg Config, deps Deps) (_ *Service, err error) {
+	s := &Service{cfg: cfg, log: deps.Log, registry: deps.Registry}
+	s.waiting.Store(&errStarting)
+	defer func() {
+		if err != nil {
+			err = fmt.Errorf("starting the gateway: %w", errors.Join(err, s.closeListeners()))
+		}
+	}()
+	if s.cfg.Name == "" {
+		if s.cfg.Name, err = os.Hostname(); err != nil {
+			return nil, fmt.Errorf("finding a name: %w", err)
+		}
+	}
+	if s.page, err = web.Handler(cfg.PageLinks); err != nil {
+		return nil, err
+	}
+	if s.listener, err = listen(deps.Listener, cfg.Addr); err != nil {
+		return nil, err
+	}
+	if s.admin, err = listen(deps.AdminListener, cfg.AdminAddr); err != nil {
+		return nil, err
+	}
+	opts := []kafkalog.Option{kafkalog.WithLogger(s.log), kafkalog.WithMetrics(s.registry)}
+	if deps.Dial != nil {
+		opts = append(opts, kafkalog.WithDialer(deps.Dial))
+	}
+	if s.cluster, err = kafkalog.Open(cfg.Kafka, opts...); err != nil {
+		return nil, err
+	}
+	s.hubMetrics = hub.NewMetrics(s.registry)
+	s.ws = ws.New(s.wsConfig())
+	s.addChecks()
+	return s, nil
+}
+
+// listen opens a listener unless one is given or there is to be none.
+func listen(given net.Listener, addr string) (net.Listener, error) {
+	if given != nil || addr == "" {
+		return given, nil
+	}
+	return httpserver.Listen(context.TODO(), addr) // resolves no name for longer than the system's resolver takes
+}
+
+func (s *Service) closeListeners() error {
+	var errs []error
+	for _, l := range []net.Listener{s.listener, s.admin} {
+		if l != nil {
+			errs = append(errs, l.Close())
+		}
+	}
+	return errors.Join(errs...)
+}
+
+func (s *Service) wsConfig() ws.Config {
+	cfg := ws.Config{
+		Join: s.join, Accepting: s.accepting, MaxConnections: s.cfg.MaxConnections,
+		Patience: wire.SilenceBeats * s.cfg.Heartbeat, Origins: s.cfg.Origins, Hosts: s.cfg.Hosts,
+		Log: s.log, Metrics: ws.NewMetrics(s.registry),
+	}
+	if isLoopback(s.listener.Addr()) {
+		// Somebody's own machine: a page under development may connect, and nobody else's page by a rebound name.
+		for _, host := range []string{"localhost", "127.0.0.1", `\[::1\]`} {
+			cfg.Origins = append(cfg.Origins, "http://"+host, "http://"+host+":*")
+		}
+		if len(cfg.Hosts) == 0 {
+			cfg.Hosts = []string{"localhost", "127.0.0.1", "::1"}
+		}
+	}
+	return cfg
+}
+
+func isLoopback(addr net.Addr) bool {
+	tcp, ok := addr.(*net.TCPAddr)
+	return ok && tcp.IP.IsLoopback()
+}
+
+// join gives a connection to the hub of the current epoch.
+func (s *Service) join(c *ws.Conn) (ws.Session, error) {
+	if err := s.accepting(); err != nil {
+		return nil, err
+	}
+	g := s.current.Load()
+	if g == nil {
+		return nil, ws.ErrUnavailable
+	}
+	return g.hub.Join(c, nil)
+}
+
+// accepting tells why no dashboard can connect now.
+func (s *Service) accepting() error {
+	switch {
+	case s.draining.Load():
+		return fmt.Errorf("%w: %w", ws.ErrUnavailable, errDraining)
+	case s.current.Load() == nil:
+		return fmt.Errorf("%w: %w", ws.ErrUnavailable, *s.waiting.Load())
+	}
+	return nil
+}
+
+// addChecks says what readiness is.
+func (s *Service) addChecks() {
+	s.health.Add("deployment", func() error {
+		if s.current.Load() == nil {
+			return *s.waiting.Load()
+		}
+		return nil
+	})
+	s.health.Add("counts", func() error {
+		if g := s.current.Load(); g != nil {
+			return g.counts.Ready()
+		}
+		return nil // the check above says it
+	})
+	s.health.Add("drain", func() error {
+		if s.draining.Load() {
+			return errDraining
+		}
+		return nil
+	})
+}
+
+// Addr is where dashboards connect.
+func (s *Service) Addr() net.Addr { return s.listener.Addr() }
+
+// AdminAddr is where metrics and health are, nil where they are not served.
+func (s *Service) AdminAddr() net.Addr {
+	if s.admin == nil {
+		return nil
+	}
+	return s.admin.Addr()
+}
+
+// Run serves until ctx ends and dashboards have been sent elsewhere, or something fails for good. It is to be called
+// once. No goroutine is left behind.
+func (s *Service) Run(ctx context.Context) error {
+	defer s.cluster.Close()
+	tasks := []lifecycle.Task{
+		{Name: "public server", Run: func(work context.Context) error {
+			return httpserver.Serve(work, httpserver.New(s.routes(), s.log), s.listener, requestGrace)
+		}},
+		{Name: "counts", Run: s.count},
+		{Name: "drain", Run: func(work context.Context) error {
+			select {
+			case <-ctx.Done():
+				s.drain(work)
+			case <-work.Done():
+			}
+			return nil
+		}},
+	}
+	if s.admin != nil {
+		handler := telemetry.AdminHandler(s.registry, &s.health, s.cfg.Profiles)
+		tasks = append(tasks, lifecycle.Task{Name: "admin server", Run: func(work context.Context) error {
+			return httpserver.Serve(work, httpserver.New(handler, s.log), s.admin, requestGrace)
+		}})
+	}
+	s.log.Info("gateway is up", zap.String("name", s.cfg.Name), zap.Stringer("addr", s.listener.Addr()))
+	err := lifecycle.RunAll(context.WithoutCancel(ctx), tasks...) // the end of the drain ends the others
+	s.ws.Wait()
+	s.log.Info("gateway has stopped", zap.Error(err))
+	return err
+}
+
+func (s *Service) routes() http.Handler {
+	r := chi.NewRouter()
+	r.Get("/livez", s.health.Livez)
+	r.Get("/readyz", s.health.Readyz)
+	r.Get("/ws", s.ws.ServeHTTP)
+	r.Handle("/", s.page)
+	r.Handle("/assets/*", s.page)
+	return r
+}
+
+// drain sends the dashboards elsewhere.
+func (s *Service) drain(work context.Context) {
+	s.draining.Store(true)
+	g := s.current.Load()
+	if g == nil {
+		return
+	}
+	s.log.Info("draining", zap.Int("connections", s.ws.Open()), zap.Duration("over", s.cfg.Drain))
+	ctx, cancel := context.WithTimeout(work, s.cfg.Drain+drainMargin)
+	defer cancel()
+	if err := g.hub.Drain(ctx, wire.ReasonDrain, s.cfg.Drain); err != nil {
+		s.log.Warn("dashboards did not leave in time", zap.Error(err), zap.Int("connections", s.ws.Open()))
+	}
+}
