@@ -92,14 +92,8 @@ func (f *Follower) Fetch(ctx context.Context) (feed.Batch, error) {
 	if err := b.read(res, f.next); err != nil {
 		return nil, fmt.Errorf("reading %s/%d at %d: %w", f.topic, f.partition, f.next, err)
 	}
-	// The broker looked at the end of its log after the request was sent. Where it had nothing to send, it waited first.
+	// The broker looked at the end of its log after the request was sent; how long after is not known.
 	b.marks.AsOf = sent
-	if len(b.records) == 0 && b.marks.Next == b.marks.End {
-		b.marks.AsOf = sent.Add(fetchWait)
-		if now := time.Now(); b.marks.AsOf.After(now) { // it answered early: another one's wait is over as well
-			b.marks.AsOf = sent
-		}
-	}
 	f.next = b.marks.Next
 	return b, nil
 }
