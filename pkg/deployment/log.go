@@ -22,6 +22,10 @@ type Topics struct {
 	Retention time.Duration
 }
 
+// DefaultRetention is how long clicks are kept where nobody says otherwise: a week, far longer than any reader should be
+// away.
+const DefaultRetention = 7 * 24 * time.Hour
+
 // pollEvery is how often Wait looks again, and how long Follow rests after an error.
 const pollEvery = 500 * time.Millisecond
 

@@ -1,0 +1,86 @@
+// Command linkpulse is the operator's program: it runs the whole system on one machine, creates a deployment, sends and
+// watches clicks, and measures.
+//
+//	linkpulse dev      the whole system in one process, on embedded parts
+//	linkpulse --help   everything else
+package main
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"os"
+	"os/signal"
+	"syscall"
+
+	"github.com/alecthomas/kong"
+	"go.uber.org/zap"
+	"golang.org/x/term"
+
+	"github.com/linkpulse/linkpulse/pkg/telemetry"
+	"github.com/linkpulse/linkpulse/services/linkpulse/internal/bench"
+	"github.com/linkpulse/linkpulse/services/linkpulse/internal/devcmd"
+	"github.com/linkpulse/linkpulse/services/linkpulse/internal/initcmd"
+)
+
+// commands are the program's commands.
+type commands struct {
+	LogLevel string `help:"Least level of the log on standard error." default:"warn" enum:"debug,info,warn,error"`
+
+	Dev     devcmd.Cmd  `cmd:"" help:"Run the whole system in one process on embedded parts."`
+	Init    initcmd.Cmd `cmd:"" help:"Create the topics and the deployment record that the services wait for."`
+	Bench   bench.Cmd   `cmd:"" help:"Measure delivery under load."`
+	Version versionCmd  `cmd:"" help:"Say what was built."`
+}
+
+type versionCmd struct{}
+
+func main() { os.Exit(run()) }
+
+func run() int {
+	ctx, stop := signal.NotifyContext(context.Background(), syscall.SIGINT, syscall.SIGTERM)
+	defer stop()
+	var cmds commands
+	parser, err := kong.New(&cmds, kong.Name("linkpulse"), kong.UsageOnError(),
+		kong.Description("Live click counts for URL shorteners."))
+	if err != nil {
+		fmt.Fprintln(os.Stderr, err)
+		return 2
+	}
+	parsed, err := parser.Parse(os.Args[1:])
+	if err != nil {
+		fmt.Fprintf(os.Stderr, "linkpulse: %v\n", err)
+		return 2
+	}
+	log, err := telemetry.NewLogger(telemetry.LogConfig{Level: cmds.LogLevel}, os.Stderr)
+	if err != nil {
+		fmt.Fprintf(os.Stderr, "linkpulse: %v\n", err)
+		return 2
+	}
+	defer func() { _ = log.Sync() }() // a terminal cannot be synced, and there is nobody left to tell
+	err = cmds.dispatch(ctx, parsed.Command(), log)
+	if err != nil && !(errors.Is(err, context.Canceled) && ctx.Err() != nil) {
+		fmt.Fprintf(os.Stderr, "linkpulse: %v\n", err)
+		return 1
+	}
+	return 0
+}
+
+// dispatch runs a command, by the name that kong gives it: its words, and its arguments in angle brackets.
+func (c *commands) dispatch(ctx context.Context, command string, log *zap.Logger) error {
+	terminal := term.IsTerminal(int(os.Stderr.Fd()))
+	switch command {
+	case "dev":
+		return c.Dev.Run(ctx, devcmd.Env{Stdout: os.Stdout, Stderr: os.Stderr, Terminal: terminal, Log: log})
+	case "init":
+		return c.Init.Run(ctx, os.Stdout, log)
+	case "bench":
+		return c.Bench.Run(ctx, bench.Env{Stdout: os.Stdout, Stderr: os.Stderr, Terminal: terminal})
+	case "version":
+		version, revision := telemetry.Build()
+		_, err := fmt.Printf("linkpulse %s (%s)\n", version, revision)
+		return err
+	default:
+		return fmt.Errorf("no such command: %s", command)
+	}
+}

@@ -1,0 +1,49 @@
+package devcmd
+
+import (
+	"encoding/json"
+	"fmt"
+	"io"
+	"strings"
+)
+
+// addresses is the line of --json: where everything is.
+type addresses struct {
+	Ingest    string   `json:"ingest"`
+	Gateways  []string `json:"gateways"`
+	Shortener string   `json:"shortener"`
+	Admin     string   `json:"admin"`
+	// Token is empty: nothing asks for one yet.
+	Token string `json:"token"`
+}
+
+// announce says where everything is, for a program or for a person.
+func (c *Cmd) announce(out io.Writer, at addresses, brokers []string) error {
+	if c.JSON {
+		return json.NewEncoder(out).Encode(at)
+	}
+	var b strings.Builder
+	b.WriteString("\n  Linkpulse is ready.\n\n")
+	for i, g := range at.Gateways {
+		fmt.Fprintf(&b, "  dashboard %d   %s\n", i+1, g)
+	}
+	fmt.Fprintf(&b, "  shortener     %s   (follow a link there and watch the dashboards)\n", at.Shortener)
+	fmt.Fprintf(&b, "  ingest        %s/v1/clicks\n", at.Ingest)
+	fmt.Fprintf(&b, "  admin         %s/metrics\n", at.Admin)
+	fmt.Fprintf(&b, "  kafka         %s%s\n", strings.Join(brokers, ","), c.whichKafka())
+	fmt.Fprintf(&b, "\n  curl -d '{\"link\":\"x7Kp2\"}' -H 'Content-Type: application/json' %s/v1/clicks\n", at.Ingest)
+	b.WriteString("\n  Ctrl-C stops everything.\n\n")
+	_, err := io.WriteString(out, b.String())
+	return err
+}
+
+func (c *Cmd) whichKafka() string {
+	switch {
+	case len(c.KafkaBrokers) > 0:
+		return ""
+	case c.DataDir != "":
+		return "   (embedded, kept in " + c.DataDir + ")"
+	default:
+		return "   (embedded, in memory)"
+	}
+}

@@ -1,0 +1,177 @@
+// Package devcmd is `linkpulse dev`: the whole system in one process, on embedded parts, with a sample shortener in
+// front and, if asked, visitors. It starts on loopback, at addresses that do not change, so that people and scripts
+// find it.
+package devcmd
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"net/http"
+	"time"
+
+	"go.uber.org/zap"
+
+	"github.com/linkpulse/linkpulse/pkg/client"
+	"github.com/linkpulse/linkpulse/pkg/httpserver"
+	"github.com/linkpulse/linkpulse/pkg/kafkalog"
+	"github.com/linkpulse/linkpulse/pkg/lifecycle"
+	"github.com/linkpulse/linkpulse/pkg/telemetry"
+	"github.com/linkpulse/linkpulse/services/linkpulse/internal/broker"
+	"github.com/linkpulse/linkpulse/services/linkpulse/internal/shortener"
+	"github.com/linkpulse/linkpulse/services/linkpulse/internal/traffic"
+	"github.com/linkpulse/linkpulse/services/linkpulse/stack"
+)
+
+// Cmd are the flags of `linkpulse dev`.
+type Cmd struct {
+	IngestAddr    string   `help:"Where ingest listens." default:"127.0.0.1:8080" placeholder:"HOST:PORT"`
+	GatewayAddr   []string `help:"Where a gateway listens; repeat it for more gateways." default:"127.0.0.1:8081,127.0.0.1:8082" placeholder:"HOST:PORT"`
+	ShortenerAddr string   `help:"Where the sample shortener listens." default:"127.0.0.1:8090" placeholder:"HOST:PORT"`
+	AdminAddr     string   `help:"Where metrics and profiles are served." default:"127.0.0.1:9090" placeholder:"HOST:PORT"`
+	BrokerPort    int      `help:"Port of the embedded broker on 127.0.0.1; 0 takes a free one." default:"0"`
+	KafkaBrokers  []string `help:"Use this Kafka instead of the embedded broker." placeholder:"HOST:PORT"`
+	DataDir       string   `help:"Keep the log here across restarts. Without it the log lives in memory." placeholder:"DIR" type:"path"`
+	Traffic       float64  `help:"Visits per second that made-up people make; 0 is nobody." default:"0"`
+	Seed          uint64   `help:"Seed of the made-up people." default:"1"`
+	JSON          bool     `help:"Print one line of JSON when everything is ready, and nothing else."`
+}
+
+// startTimeout bounds the start: the parts start in about a second, a large data directory takes longer to read.
+const startTimeout = 2 * time.Minute
+
+// stopTimeout bounds each step of the stop; the gateways' drain is the longest of them.
+const stopTimeout = 20 * time.Second
+
+// Env is what the command takes from its process.
+type Env struct {
+	Stdout, Stderr io.Writer
+	// Terminal tells whether Stderr is one, so that the progress line can be drawn over itself.
+	Terminal bool
+	Log      *zap.Logger
+}
+
+// Run starts everything, says where it is, and runs until ctx ends or a part fails.
+func (c *Cmd) Run(ctx context.Context, env Env) (err error) {
+	if c.Traffic < 0 {
+		return errors.New("--traffic must be 0 or more visits per second")
+	}
+	stops := lifecycle.NewStops(env.Log)
+	defer func() { err = errors.Join(err, stops.Stop(context.WithoutCancel(ctx))) }()
+
+	system, err := c.startSystem(ctx, env, stops)
+	if err != nil {
+		return err
+	}
+	sender, err := client.NewSender(system.Ingest(), client.SenderOptions{})
+	if err != nil {
+		return err
+	}
+	stops.Push("click sender", stopTimeout, sender.Close)
+	shop, err := shortener.New(sender, system.Gateways())
+	if err != nil {
+		return err
+	}
+	shortenerURL, err := serve(ctx, "sample shortener", c.ShortenerAddr, shop.Handler(), env, stops)
+	if err != nil {
+		return err
+	}
+	admin := telemetry.AdminHandler(system.Gatherer(), &httpserver.Health{}, true)
+	adminURL, err := serve(ctx, "admin server", c.AdminAddr, admin, env, stops)
+	if err != nil {
+		return err
+	}
+	at := addresses{
+		Ingest: system.Ingest(), Gateways: system.Gateways(), Shortener: shortenerURL, Admin: adminURL,
+	}
+	if err := c.announce(env.Stdout, at, system.Kafka()); err != nil {
+		return err
+	}
+	return c.runUntilDone(ctx, env, system, sender, shortenerURL)
+}
+
+func (c *Cmd) startSystem(ctx context.Context, env Env, stops *lifecycle.Stops) (*stack.Stack, error) {
+	startCtx, cancel := context.WithTimeout(ctx, startTimeout)
+	defer cancel()
+	samples := shortener.Samples()
+	links := make([]string, len(samples))
+	for i, s := range samples {
+		links[i] = s.Slug
+	}
+	system, err := stack.Start(startCtx, stack.Config{
+		Log: env.Log, Kafka: kafkalog.Config{Brokers: c.KafkaBrokers},
+		Broker:     broker.Config{Port: c.BrokerPort, DataDir: c.DataDir},
+		IngestAddr: c.IngestAddr, GatewayAddrs: c.GatewayAddr, PageLinks: links,
+		Drain: time.Second, // a developer who presses Ctrl-C waits for it
+	})
+	if err != nil {
+		return nil, err
+	}
+	stops.Push("system", stopTimeout, system.Stop)
+	return system, nil
+}
+
+// serve serves handler at addr until the stops are undone, and returns its URL.
+func serve(
+	ctx context.Context, name, addr string, handler http.Handler, env Env, stops *lifecycle.Stops,
+) (url string, err error) {
+	l, err := httpserver.Listen(ctx, addr)
+	if err != nil {
+		return "", fmt.Errorf("%s: %w", name, err)
+	}
+	serveCtx, stop := context.WithCancel(context.WithoutCancel(ctx))
+	done := make(chan error, 1)
+	go func() { done <- httpserver.Serve(serveCtx, httpserver.New(handler, env.Log.Named(name)), l, time.Second) }()
+	stops.Push(name, stopTimeout, func(context.Context) error {
+		stop()
+		return <-done
+	})
+	return "http://" + l.Addr().String(), nil
+}
+
+// runUntilDone makes traffic and shows progress until ctx ends or a part fails.
+func (c *Cmd) runUntilDone(
+	ctx context.Context, env Env, system *stack.Stack, sender *client.Sender, shortenerURL string,
+) error {
+	tasks := []lifecycle.Task{{Name: "system", Run: func(ctx context.Context) error {
+		select {
+		case err := <-system.Failures():
+			return err
+		case <-ctx.Done():
+			return nil
+		}
+	}}}
+	var visits *traffic.Stats
+	if c.Traffic > 0 {
+		samples := shortener.Samples()
+		slugs := make([]string, len(samples))
+		for i, s := range samples {
+			slugs[i] = s.Slug
+		}
+		transport := &http.Transport{MaxIdleConnsPerHost: 64}
+		defer transport.CloseIdleConnections()
+		g, err := traffic.New(traffic.Config{
+			BaseURL: shortenerURL, Slugs: slugs, PerSecond: c.Traffic, Seed: c.Seed,
+			Client: &http.Client{Transport: transport, CheckRedirect: func(*http.Request, []*http.Request) error {
+				return http.ErrUseLastResponse
+			}},
+		})
+		if err != nil {
+			return err
+		}
+		visits = g.Stats()
+		tasks = append(tasks, lifecycle.Task{Name: "traffic", Run: func(ctx context.Context) error {
+			g.Run(ctx)
+			return nil
+		}})
+	}
+	if !c.JSON {
+		p := progress{out: env.Stderr, terminal: env.Terminal, sender: sender, visits: visits, metrics: system.Gatherer()}
+		tasks = append(tasks, lifecycle.Task{Name: "progress", Run: func(ctx context.Context) error {
+			p.run(ctx)
+			return nil
+		}})
+	}
+	return lifecycle.RunAll(ctx, tasks...)
+}
