@@ -2,16 +2,16 @@ package hub
 
 import "github.com/linkpulse/linkpulse/pkg/wire"
 
-// beatSpread is over how many places in the interval the first heartbeats are spread, so that those of clients that came
-// at once (a restart of another gateway) do not all fall due at once for ever after.
+// beatSpread is over how many places the first heartbeats are spread, so that those of clients that came at once (another
+// gateway was restarted) do not all fall due at once for ever after.
 const beatSpread = 16
 
-// firstBeat schedules a session's first heartbeat, at most an interval from now.
+// firstBeat schedules a session's first heartbeat: in the second half of the interval from now.
 func (l *loop) firstBeat(s *Session) {
 	every := l.hub.beatEvery
 	place := int64(l.joined*7%beatSpread) + 1 // 7 visits every place and keeps neighbours apart
-	s.lastBeat = l.now + every*place/beatSpread - every
-	l.after(s, s.lastBeat+every, kindBeat)
+	s.lastBeat = l.now
+	l.after(s, l.now+every/2+every*place/(2*beatSpread), kindBeat)
 }
 
 // beat makes a session's next write carry heartbeat and ping, unless one has carried them of late.
@@ -20,8 +20,8 @@ func (l *loop) beat(s *Session) {
 		return
 	}
 	every := l.hub.beatEvery
-	if due := s.lastBeat + every; due > l.now {
-		l.after(s, due, kindBeat)
+	if l.now-s.lastBeat <= every/2 { // an update has carried it
+		l.after(s, s.lastBeat+every, kindBeat)
 		return
 	}
 	s.flags |= beatDue

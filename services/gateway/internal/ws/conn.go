@@ -22,7 +22,7 @@ type Conn struct {
 	raw      syscall.RawConn // nil: not a TCP socket, everything goes through the tail
 	early    []byte          // what net/http had read already
 	patience time.Duration   // how long the peer may take nothing of the tail
-	session  Session         // set before the first read
+	session  Session         // set by join, before anything is read or written
 
 	// The reader's own.
 	messages, pings bucket
@@ -82,6 +82,15 @@ func (c *Conn) init(nc net.Conn, early []byte, patience time.Duration) {
 
 // sendBuffer is the size asked for the kernel's send buffer; Linux doubles it for its own bookkeeping.
 const sendBuffer = 16 << 10
+
+// join makes the connection a session. The hub may write at once, and Drained needs the session, so its first write waits
+// for mu.
+func (c *Conn) join(join func(*Conn) (Session, error)) (err error) {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	c.session, err = join(c)
+	return err
+}
 
 // Read reads what net/http had read early, then from the socket.
 func (c *Conn) Read(p []byte) (int, error) {

@@ -37,7 +37,7 @@ var ErrUnavailable = errors.New("the gateway takes no connections now")
 
 // Config of a [Handler].
 type Config struct {
-	// Join makes a connection a session.
+	// Join makes a connection a session. It must not call the connection: it may only be written to once Join is over.
 	Join func(c *Conn) (Session, error)
 	// Accepting tells whether Join would succeed, before the upgrade: nil, or an error that wraps ErrUnavailable.
 	Accepting func() error
@@ -154,8 +154,8 @@ func (h *Handler) upgrade(w http.ResponseWriter, r *http.Request) bool {
 		h.cfg.Log.Debug("handshake refused", zap.Error(err))
 		return false
 	}
-	ws.SetReadLimit(-1)                             // the reader has a limit of its own, which names itself in the close frame
-	if c.session, err = h.cfg.Join(c); err != nil { // the drain began meanwhile
+	ws.SetReadLimit(-1)                        // the reader has a limit of its own, which names itself in the close frame
+	if err := c.join(h.cfg.Join); err != nil { // the drain began meanwhile
 		h.cfg.Metrics.refused[refusedUnavailable].Inc()
 		_ = ws.CloseNow() // says nothing: the client comes back as from any lost connection
 		return false
