@@ -21,13 +21,13 @@ import (
 type Fate uint8
 
 const (
-	// FateDelivered: it is in the log; never send it again.
+	// FateDelivered means that it is in the log; never send it again.
 	FateDelivered Fate = iota
-	// FateFailed: it is not in the log; send it again.
+	// FateFailed means that it is not in the log; send it again.
 	FateFailed
-	// FateUnknown: it may be in the log; sent again with the same id, it counts once. See [RetryHorizon].
+	// FateUnknown means that it may be in the log; sent again with the same id, it counts once. See [RetryHorizon].
 	FateUnknown
-	// FateRefused: it breaks a rule of ingest; sending it again ends the same way.
+	// FateRefused means that it breaks a rule of ingest; sending it again ends the same way.
 	FateRefused
 )
 
@@ -55,13 +55,13 @@ type RefusedError struct {
 
 // Error returns status, code and detail.
 func (e *RefusedError) Error() string {
-	s := "ingest answers " + strconv.Itoa(e.Status) + " " + http.StatusText(e.Status)
+	parts := []string{"ingest answers " + strconv.Itoa(e.Status) + " " + http.StatusText(e.Status)}
 	for _, part := range []string{e.Code, e.Rule, e.Detail} {
 		if part != "" {
-			s += ": " + part
+			parts = append(parts, part)
 		}
 	}
-	return s
+	return strings.Join(parts, ": ")
 }
 
 // Poster posts clicks to ingest, one request at a time and waiting for the answer. It is what [Sender] is made of, for

@@ -105,14 +105,13 @@ type Sender struct {
 	stats   Stats
 }
 
-// Stats counts what a [Sender] did. Taken = Delivered + Pending + the drops but DropInvalid, DropQueueFull and the
-// DropClosed of [Sender.Send], which were not taken.
+// Stats counts what a [Sender] did. Clicks = Delivered + Pending + all that was dropped, at any moment.
 type Stats struct {
-	Taken     int64 // clicks that Send took
-	Delivered int64 // clicks that ingest acknowledged
+	Clicks    int64 // handed to Send
+	Delivered int64 // acknowledged by ingest: they are in the log
 	Pending   int64 // clicks that are not settled yet
 	Retried   int64 // clicks that were sent again, each time
-	Requests  int64
+	Requests  int64 // answered or not
 	Failed    int64 // requests that did not deliver all that they carried
 	Dropped   map[DropReason]int64
 	// LastError is of the latest request, nil if it delivered everything.
@@ -150,6 +149,7 @@ func (s *Sender) Send(c Click) bool {
 		return true
 	}
 	s.mu.Lock()
+	s.stats.Clicks++
 	s.stats.Dropped[reason]++
 	s.mu.Unlock()
 	if s.opts.OnDrop != nil {
@@ -182,7 +182,7 @@ func (s *Sender) take(c Click) (DropReason, error) {
 	}
 	s.queue = append(s.queue, item{click: c})
 	s.pending++
-	s.stats.Taken++
+	s.stats.Clicks++
 	s.nudge()
 	return "", nil
 }

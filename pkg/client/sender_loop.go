@@ -183,7 +183,7 @@ func (l *loop) abandon() {
 	s := l.s
 	s.mu.Lock()
 	s.closed = true
-	left := append(l.again, s.queue...)
+	left := slices.Concat(l.again, s.queue)
 	s.queue = nil
 	s.mu.Unlock()
 	for _, it := range left {
