@@ -53,31 +53,29 @@ type CloseInfo struct {
 	Code  CloseCode
 	Name  string
 	Class CloseClass
-	// Served tells that this version's server sends the code.
-	Served bool
-	// When says when a connection ends with it.
+	// When says when a connection ends with it. What begins with "reserved" is not sent by this version.
 	When string
 }
 
 // CloseTable returns the table of close codes, in the order of the codes. PROTOCOL.md section 8 is the same table.
 func CloseTable() []CloseInfo {
 	return []CloseInfo{
-		{CloseNormal, "normal", CloseBackOff, false, "the client is done; sent by clients only, from elsewhere it is a proxy's"},
-		{CloseGoingAway, "going_away", CloseReconnect, true, "the gateway stops without time for a drain"},
-		{CloseProtocolError, "protocol_error", CloseBackOff, true, "a frame that breaks RFC 6455"},
-		{CloseUnsupported, "unsupported", CloseStop, true, "a binary message"},
-		{CloseNoStatus, "no_status", CloseReconnect, false, "never sent: the close frame had no code"},
-		{CloseAbnormal, "abnormal", CloseReconnect, false, "never sent: the connection was lost, or the peer was silent"},
-		{CloseInvalidUTF8, "invalid_utf8", CloseStop, true, "a text message that is not UTF-8"},
-		{ClosePolicyViolation, "policy_violation", CloseStop, true, "a message that is no JSON object, or too many pings"},
-		{CloseTooBig, "too_big", CloseStop, true, "a message over 16 KiB"},
-		{CloseInternalError, "internal_error", CloseBackOff, true, "a defect of the gateway"},
-		{CloseServiceRestart, "service_restart", CloseReconnect, true, "a drain or a new epoch, after `goodbye`"},
-		{CloseTryAgainLater, "try_again_later", CloseBackOff, false, "reserved: overload"},
-		{CloseUnauthenticated, "unauthenticated", CloseStop, false, "reserved: no token, or one that is invalid or expired"},
-		{CloseRevoked, "revoked", CloseStop, false, "reserved: the token was revoked"},
-		{CloseAuthDeadline, "auth_deadline", CloseBackOff, false, "reserved: no `auth` in time"},
-		{CloseTooMany, "too_many", CloseBackOff, true, "too many messages for too long"},
+		{CloseNormal, "normal", CloseBackOff, "the client is done; sent by clients only, from elsewhere it is a proxy's"},
+		{CloseGoingAway, "going_away", CloseReconnect, "reserved: the gateway stops without a drain; proxies send it too"},
+		{CloseProtocolError, "protocol_error", CloseBackOff, "a frame that breaks RFC 6455"},
+		{CloseUnsupported, "unsupported", CloseStop, "a binary message"},
+		{CloseNoStatus, "no_status", CloseReconnect, "never sent: the close frame had no code"},
+		{CloseAbnormal, "abnormal", CloseReconnect, "never sent: the connection was lost, or the peer was silent"},
+		{CloseInvalidUTF8, "invalid_utf8", CloseStop, "a text message that is not UTF-8"},
+		{ClosePolicyViolation, "policy_violation", CloseStop, "a message that is no JSON object, or too many pings"},
+		{CloseTooBig, "too_big", CloseStop, "a message over 16 KiB"},
+		{CloseInternalError, "internal_error", CloseBackOff, "reserved: a defect of the gateway"},
+		{CloseServiceRestart, "service_restart", CloseReconnect, "a drain or a new epoch, after `goodbye`"},
+		{CloseTryAgainLater, "try_again_later", CloseBackOff, "reserved: overload"},
+		{CloseUnauthenticated, "unauthenticated", CloseStop, "reserved: no token, or one that is invalid or expired"},
+		{CloseRevoked, "revoked", CloseStop, "reserved: the token was revoked"},
+		{CloseAuthDeadline, "auth_deadline", CloseBackOff, "reserved: no `auth` in time"},
+		{CloseTooMany, "too_many", CloseBackOff, "too many messages for too long"},
 	}
 }
 
