@@ -6,6 +6,7 @@
 package contract
 
 import (
+	"os"
 	"path/filepath"
 	"runtime"
 	"testing"
@@ -14,9 +15,10 @@ import (
 // Dir returns the directory of the contracts.
 func Dir(tb testing.TB) string {
 	tb.Helper()
-	_, file, _, ok := runtime.Caller(0)
-	if !ok {
-		tb.Fatal("the contracts are found beside the source of this package, and the binary does not say where that is")
+	_, file, _, _ := runtime.Caller(0)
+	dir := filepath.Join(filepath.Dir(file), "..", "..", "proto")
+	if _, err := os.Stat(dir); err != nil {
+		tb.Fatalf("the contracts are found beside the source of this package, which a build with -trimpath does not know: %v", err)
 	}
-	return filepath.Join(filepath.Dir(file), "..", "..", "proto")
+	return dir
 }
