@@ -8,6 +8,7 @@
 package config
 
 import (
+	"bytes"
 	"encoding/json"
 	"errors"
 	"fmt"
@@ -15,6 +16,7 @@ import (
 	"os"
 	"reflect"
 	"slices"
+	"strconv"
 	"strings"
 
 	"github.com/alecthomas/kong"
@@ -46,12 +48,14 @@ type Checker interface {
 // suffix of a variable that names a file with the value, so that secrets need not stand in the environment.
 const fileSuffix = "_FILE"
 
-// Load fills in cfg, a pointer to a struct. A variable whose name ends in _FILE names a file that holds the value. The
-// error joins every problem; it is [ErrHelp] if help was asked for.
+// Load fills in cfg, a pointer to a struct. A variable whose name ends in _FILE names a file that holds the value. A list
+// is replaced by that of the source that wins, never added to. The error joins every problem; it is [ErrHelp] if help was
+// asked for. Tags must not say required: what is missing is for [Checker] to tell, after every source was read.
 func Load(cfg any, src Source) error {
-	r := &reader{cfg: cfg, src: src, env: map[string]string{}}
+	r := &reader{cfg: cfg, src: src, env: map[string]string{}, set: map[string]string{}}
 	for _, kv := range src.Environ {
-		if name, value, ok := strings.Cut(kv, "="); ok && strings.HasPrefix(name, src.Prefix+"_") {
+		name, value, ok := strings.Cut(kv, "=")
+		if rest, ours := strings.CutPrefix(name, src.Prefix+"_"); ok && ours && !serviceLink(rest, value) {
 			r.env[name] = value
 		}
 	}
@@ -63,8 +67,8 @@ type reader struct {
 	src  Source
 	env  map[string]string
 	errs []error
-	// set are settings as flags, in rising precedence but for the arguments themselves.
-	set []string
+	// set is what the sources before the arguments say, by flag: the last one to say something wins.
+	set map[string]string
 }
 
 // fileFlag is the one flag that every service has: where its file is.
@@ -78,9 +82,10 @@ func (r *reader) load() error {
 	if err != nil {
 		return fmt.Errorf("configuration: %w", err)
 	}
-	// The arguments are read twice: alone, so that a mistake in them is told as theirs, and behind the other sources,
-	// where the last one wins.
-	if _, err := parser.Parse(r.src.Args); err != nil {
+	// The arguments are read twice: alone, so that a mistake in them is told as theirs, and behind what the other sources
+	// say of settings that they do not mention.
+	args, err := parser.Parse(r.src.Args)
+	if err != nil {
 		r.errs = append(r.errs, err)
 	}
 	if *helped {
@@ -88,7 +93,9 @@ func (r *reader) load() error {
 	}
 	flags := map[string]*kong.Flag{}
 	for _, f := range parser.Model.Flags {
-		flags[f.Name] = f
+		if f.Name != "help" {
+			flags[f.Name] = f
+		}
 	}
 	file := own.Config
 	if v, ok := r.env[r.src.Prefix+"_CONFIG"]; ok && file == "" {
@@ -101,7 +108,16 @@ func (r *reader) load() error {
 	if err := r.failed(); err != nil {
 		return err
 	}
-	if _, err := parser.Parse(append(r.set, r.src.Args...)); err != nil {
+	for _, p := range args.Path {
+		if p.Flag != nil {
+			delete(r.set, p.Flag.Name)
+		}
+	}
+	all := make([]string, 0, len(r.set)+len(r.src.Args))
+	for _, name := range sortedKeys(r.set) {
+		all = append(all, r.set[name])
+	}
+	if _, err := parser.Parse(append(all, r.src.Args...)); err != nil {
 		return fmt.Errorf("configuration: %w", err)
 	}
 	if c, ok := r.cfg.(Checker); ok {
@@ -126,7 +142,7 @@ func (r *reader) parser(cfg any, own *fileFlag) (parser *kong.Kong, helped *bool
 			if v.Flag == nil || v.Name == "help" {
 				return v.Help
 			}
-			return strings.TrimSpace(v.Help + " ($" + r.variable(v.Name) + ")")
+			return strings.TrimSpace(v.Help + " ($" + variable(r.src.Prefix, v.Name) + ")")
 		}))
 	return parser, helped, err
 }
@@ -138,8 +154,9 @@ func (r *reader) failed() error {
 	return fmt.Errorf("configuration: %w", errors.Join(r.errs...))
 }
 
-func (r *reader) variable(flag string) string {
-	return r.src.Prefix + "_" + strings.ToUpper(strings.ReplaceAll(flag, "-", "_"))
+// variable returns the name of a setting's variable.
+func variable(prefix, flag string) string {
+	return prefix + "_" + strings.ToUpper(strings.ReplaceAll(flag, "-", "_"))
 }
 
 // try reads one setting into a struct of its own, so that each bad one is reported.
@@ -154,19 +171,23 @@ func (r *reader) try(from string, f *kong.Flag, value string) {
 		r.errs = append(r.errs, fmt.Errorf("%s: %w", from, err))
 		return
 	}
-	r.set = append(r.set, arg)
+	r.set[f.Name] = arg
 }
 
 func (r *reader) readEnv(flags map[string]*kong.Flag) {
 	names := make(map[string]*kong.Flag, len(flags))
 	for _, f := range flags {
-		names[r.variable(f.Name)] = f
+		names[variable(r.src.Prefix, f.Name)] = f
 	}
 	for _, name := range sortedKeys(r.env) {
 		value := r.env[name]
 		f, known := names[name]
-		if !known {
-			if f, known = names[strings.TrimSuffix(name, fileSuffix)]; known {
+		if bare := strings.TrimSuffix(name, fileSuffix); !known {
+			if f, known = names[bare]; known {
+				if _, both := r.env[bare]; both {
+					r.errs = append(r.errs, fmt.Errorf("%s: %s is set too: only one of them can say it", name, bare))
+					continue
+				}
 				content, err := os.ReadFile(value)
 				if err != nil {
 					r.errs = append(r.errs, fmt.Errorf("%s: %w", name, err))
@@ -190,13 +211,19 @@ func (r *reader) readFile(path string, flags map[string]*kong.Flag) {
 		return
 	}
 	var settings map[string]any
-	if err := json.Unmarshal(content, &settings); err != nil {
+	dec := json.NewDecoder(bytes.NewReader(content))
+	dec.UseNumber() // as it is written: a float64 would round what is large
+	err = dec.Decode(&settings)
+	if err == nil && dec.More() {
+		err = errors.New("there is more than one JSON object")
+	}
+	if err != nil {
 		r.errs = append(r.errs, fmt.Errorf("%s: %w", path, err))
 		return
 	}
 	for _, key := range sortedKeys(settings) {
 		f, known := flags[key]
-		if !known || key == "help" {
+		if !known || key == "config" {
 			r.errs = append(r.errs, fmt.Errorf("%s: %q: no such setting%s", path, key, hint(key, sortedKeys(flags))))
 			continue
 		}
@@ -214,9 +241,10 @@ func text(v any) (string, error) {
 	switch v := v.(type) {
 	case string:
 		return v, nil
-	case bool, float64:
-		b, err := json.Marshal(v)
-		return string(b), err
+	case bool:
+		return strconv.FormatBool(v), nil
+	case json.Number:
+		return v.String(), nil
 	case []any:
 		parts := make([]string, len(v))
 		for i, e := range v {
@@ -230,6 +258,23 @@ func text(v any) (string, error) {
 	default:
 		return "", errors.New("must be a string, a number, true, false, or a list of them")
 	}
+}
+
+// serviceLink tells whether a variable, less its prefix, is one that Kubernetes puts into every pod for each Service of the
+// namespace: a Service that is called ingest makes INGEST_SERVICE_HOST, INGEST_PORT=tcp://… and more of that kind, which
+// nobody means as settings.
+func serviceLink(name, value string) bool {
+	if name == "SERVICE_HOST" || name == "SERVICE_PORT" || strings.HasPrefix(name, "SERVICE_PORT_") {
+		return true
+	}
+	protocol, _, ok := strings.Cut(value, "://")
+	if name == "PORT" {
+		return ok && (protocol == "tcp" || protocol == "udp" || protocol == "sctp")
+	}
+	rest, ok := strings.CutPrefix(name, "PORT_")
+	port, _, more := strings.Cut(rest, "_")
+	_, err := strconv.ParseUint(port, 10, 16)
+	return ok && more && err == nil
 }
 
 func sortedKeys[V any](m map[string]V) []string {

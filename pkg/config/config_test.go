@@ -56,13 +56,70 @@ func TestPrecedence(t *testing.T) {
 	}
 }
 
+// A list comes from one source: kong by itself adds those of all of them together.
+func TestListsAreReplaced(t *testing.T) {
+	t.Parallel()
+	file := write(t, `{"kafka-brokers": ["file:1", "file:2"], "max": 9007199254740993}`)
+	for _, tt := range []struct {
+		args, environ []string
+		want          string
+	}{
+		{[]string{"--config", file}, nil, "file:1 file:2"},
+		{[]string{"--config", file}, []string{"INGEST_KAFKA_BROKERS=env:1,env:2"}, "env:1 env:2"},
+		{[]string{"--config", file, "--kafka-brokers=flag:1", "--kafka-brokers=flag:2"}, []string{"INGEST_KAFKA_BROKERS=env:1"}, "flag:1 flag:2"},
+	} {
+		var got settings
+		if err := Load(&got, Source{Name: "ingest", Prefix: "INGEST", Args: tt.args, Environ: tt.environ}); err != nil {
+			t.Fatal(err)
+		}
+		if s := strings.Join(got.Kafka.Brokers, " "); s != tt.want || got.Max != 9007199254740993 {
+			t.Errorf("brokers %q, max %d, want %q", s, got.Max, tt.want)
+		}
+	}
+}
+
+func TestKubernetesServiceLinksAreNoSettings(t *testing.T) {
+	t.Parallel()
+	var got settings
+	err := Load(&got, Source{Name: "ingest", Prefix: "INGEST", Environ: []string{
+		"INGEST_SERVICE_HOST=10.0.0.1", "INGEST_SERVICE_PORT=80", "INGEST_SERVICE_PORT_HTTP=80", "INGEST_PORT=tcp://10.0.0.1:80",
+		"INGEST_PORT_80_TCP=tcp://10.0.0.1:80", "INGEST_PORT_80_TCP_PROTO=tcp", "INGEST_PORT_80_TCP_ADDR=10.0.0.1",
+	}})
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, wrong := range []string{"INGEST_PORT=80", "INGEST_SERVICE=x", "INGEST_PORT_X=1"} {
+		if err := Load(&got, Source{Name: "ingest", Prefix: "INGEST", Environ: []string{wrong}}); err == nil {
+			t.Errorf("%s was ignored", wrong)
+		}
+	}
+}
+
+func TestReference(t *testing.T) {
+	t.Parallel()
+	var out strings.Builder
+	if err := WriteMarkdown(&out, &settings{}, "INGEST"); err != nil {
+		t.Fatal(err)
+	}
+	for _, want := range []string{
+		"| `--kafka-brokers` | `INGEST_KAFKA_BROKERS` | string, … |  | Where to begin. |\n",
+		"| `--drain` | `INGEST_DRAIN` | duration | `5s` | How long to drain. |\n",
+		"| `--level` | `INGEST_LEVEL` | debug, info | `info` |  |\n",
+		"| `--config` | `INGEST_CONFIG` | string |",
+	} {
+		if !strings.Contains(out.String(), want) {
+			t.Errorf("%q is missing in:\n%s", want, out.String())
+		}
+	}
+}
+
 func TestEveryProblemIsToldAtOnce(t *testing.T) {
 	t.Parallel()
 	file := write(t, `{"adr": "x", "max": "many", "drain": {"s": 5}}`)
 	var got settings
 	err := Load(&got, Source{
 		Name: "ingest", Prefix: "INGEST", Args: []string{"--level", "loud"},
-		Environ: []string{"INGEST_CONFIG=" + file, "INGEST_DRAINS=8s", "INGEST_MAX=x", "INGEST_KAFKA_PASSWORD_FILE=/does/not/exist"},
+		Environ: []string{"INGEST_CONFIG=" + file, "INGEST_DRAINS=8s", "INGEST_MAX=x", "INGEST_KAFKA_PASSWORD_FILE=/does/not/exist", "INGEST_ADDR=a:1", "INGEST_ADDR_FILE=/dev/null", "INGEST_HELP=true"},
 	})
 	if err == nil {
 		t.Fatal("no error")
@@ -70,6 +127,7 @@ func TestEveryProblemIsToldAtOnce(t *testing.T) {
 	for _, want := range []string{
 		`"adr": no such setting; did you mean addr?`, `"max"`, `"drain": must be a string`,
 		"INGEST_DRAINS: no such setting; did you mean INGEST_DRAIN?", "INGEST_MAX", "INGEST_KAFKA_PASSWORD_FILE", "--level",
+		"INGEST_ADDR_FILE: INGEST_ADDR is set too", "INGEST_HELP: no such setting",
 	} {
 		if !strings.Contains(err.Error(), want) {
 			t.Errorf("%q is not told in:\n%v", want, err)

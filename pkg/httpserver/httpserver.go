@@ -57,8 +57,12 @@ func Listen(ctx context.Context, addr string) (net.Listener, error) {
 }
 
 // Serve serves until ctx ends, then stops accepting and waits up to grace for requests that are under way. It returns
-// nil after such a stop. Hijacked connections are not waited for: whoever took them ends them.
+// nil after such a stop. Hijacked connections are not waited for: whoever took them ends them. The contexts of requests
+// carry the values of ctx but not its end: what was accepted is finished.
 func Serve(ctx context.Context, srv *http.Server, l net.Listener, grace time.Duration) error {
+	if srv.BaseContext == nil {
+		srv.BaseContext = func(net.Listener) context.Context { return context.WithoutCancel(ctx) }
+	}
 	failed := make(chan error, 1)
 	go func() { failed <- srv.Serve(l) }()
 	select {

@@ -14,6 +14,8 @@ import (
 const ContentType = "application/problem+json"
 
 // Problem is a problem document. Type is derived from Code, Title from Status.
+//
+//nolint:errname // it is a document that is answered, which can travel as an error
 type Problem struct {
 	// Status is the HTTP status.
 	Status int
@@ -73,6 +75,3 @@ func (p *Problem) Write(w http.ResponseWriter) {
 	w.WriteHeader(p.Status)
 	_, _ = w.Write(append(body, '\n'))
 }
-
-// At returns a pointer to an index, for [Problem.Index].
-func At(index int) *int { return &index }

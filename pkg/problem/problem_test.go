@@ -11,7 +11,7 @@ func TestWrite(t *testing.T) {
 	t.Parallel()
 	w := httptest.NewRecorder()
 	(&Problem{
-		Status: http.StatusServiceUnavailable, Code: "unavailable", Detail: "try again", Index: At(0), Rule: "a rule",
+		Status: http.StatusServiceUnavailable, Code: "unavailable", Detail: "try again", Index: new(0), Rule: "a rule",
 		Results: []Result{{Index: 0, ID: "x", Status: "failed", Code: "queue_full"}}, RetryAfter: 1200 * time.Millisecond,
 	}).Write(w)
 	const want = `{"type":"urn:linkpulse:problem:unavailable","title":"Service Unavailable","status":503,` +
