@@ -135,7 +135,7 @@ func (s *Session) pace(interval int64) {
 	for i := range s.subs {
 		s.subs[i].next += interval - s.interval
 	}
-	s.interval, s.paceAt = interval, 0 // the next flush finds the new time
+	s.interval = interval
 }
 
 // subscribeOne makes sure of a subscription and that its `subscribed` is asked for.

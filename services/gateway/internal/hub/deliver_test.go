@@ -184,6 +184,59 @@ func TestResubscribe(t *testing.T) {
 	})
 }
 
+// The same while the answer waits for another link: what was owed from before the request is not sent in front of it.
+func TestResubscribeBesideASlowLink(t *testing.T) {
+	t.Parallel()
+	inBubble(t, Config{}, func(h *harness) {
+		t := h.t
+		h.counts.land("slow", false)
+		c := h.connect(t)
+		c.session.Subscribe([]string{"a"}, -1)
+		c.stall()
+		h.counts.click("a", 1)
+		synctest.Wait()
+		h.counts.click("a", 1)
+		synctest.Wait()
+		c.session.Subscribe([]string{"a", "slow"}, -1)
+		c.resume()
+		h.counts.click("a", 1)
+		time.Sleep(50 * time.Millisecond)
+		synctest.Wait()
+		if n := len(c.of("click_update")); n != 1 { // the one that blocked the connection
+			t.Fatalf("%d updates before the subscribed, want 1", n)
+		}
+		time.Sleep(50 * time.Millisecond)
+		synctest.Wait()
+		if c.holds("a") != 3 || len(c.of("subscribed")) != 2 {
+			t.Fatalf("a %d, want 3 by a subscribed", c.holds("a"))
+		}
+	})
+}
+
+// A total that is lost again while an answer waits is waited for again.
+func TestTotalLostWhileTheAnswerWaits(t *testing.T) {
+	t.Parallel()
+	inBubble(t, Config{}, func(h *harness) {
+		t := h.t
+		h.counts.land("b", false)
+		c := h.connect(t)
+		c.session.Subscribe([]string{"a", "b"}, -1)
+		synctest.Wait()
+		h.counts.land("a", false)
+		synctest.Wait()
+		h.counts.land("b", true)
+		synctest.Wait()
+		if n := len(c.of("subscribed")); n != 0 {
+			t.Fatalf("%d answers without the total of a", n)
+		}
+		h.counts.land("a", true)
+		synctest.Wait()
+		if got := c.of("subscribed"); len(got) != 1 || len(got[0].Links) != 2 {
+			t.Fatalf("subscribed %+v, want both", got)
+		}
+	})
+}
+
 // The last unsubscribe ends the watch: nothing of a link is kept until somebody asks again.
 func TestUnsubscribeForgets(t *testing.T) {
 	t.Parallel()
@@ -242,7 +295,7 @@ func TestDenied(t *testing.T) {
 	t.Parallel()
 	inBubble(t, Config{}, func(h *harness) {
 		t := h.t
-		c := &client{tb: t, start: time.Now(), held: map[string]*held{}}
+		c := &client{r: t, start: time.Now(), held: map[string]*held{}}
 		s, err := h.hub.Join(c, func(link string) bool { return link == "mine" })
 		if err != nil {
 			t.Fatal(err)

@@ -30,7 +30,7 @@ const arenaSize = 256 << 10
 func (l *loop) frame(t *topic, told int64) []byte {
 	sc := &l.scratch
 	r := &t.reading
-	if t.frameArena == sc.arenaNo && t.frameTold == told && t.frameSeq == r.Seq && t.frameCount == r.Count {
+	if t.frameArena == sc.arenaNo && t.frameTold == told && t.frameSeq == r.Seq {
 		return sc.arena[t.frame.from:t.frame.to]
 	}
 	if len(sc.arena) > arenaSize || sc.arenaNo == 0 {
@@ -42,7 +42,7 @@ func (l *loop) frame(t *topic, told int64) []byte {
 		Link: t.link, Count: r.Count, Delta: r.Count - told, Bots: r.Bots, Seq: r.Seq, At: r.At,
 	})
 	t.frame = frameRef{from: from, to: len(sc.arena)}
-	t.frameArena, t.frameTold, t.frameSeq, t.frameCount = sc.arenaNo, told, r.Seq, r.Count
+	t.frameArena, t.frameTold, t.frameSeq = sc.arenaNo, told, r.Seq
 	return sc.arena[from:]
 }
 

@@ -37,10 +37,9 @@ func inBubble(t *testing.T, cfg Config, test func(h *harness)) {
 	})
 }
 
-// failer is what a harness reports to: *testing.T and *rapid.T.
-type failer interface {
-	Helper()
-	Fatalf(format string, args ...any)
+// reporter takes what clients find wrong. They run on the loop's goroutine, which must not be ended by Fatal.
+type reporter interface {
+	Errorf(format string, args ...any)
 }
 
 func newHarness(t *testing.T, cfg Config) *harness {
@@ -66,12 +65,12 @@ func (h *harness) stop() {
 }
 
 // connect joins a client and waits for its ready.
-func (h *harness) connect(tb failer) *client {
-	tb.Helper()
-	c := &client{tb: tb, start: time.Now(), held: map[string]*held{}}
+func (h *harness) connect(r reporter) *client {
+	h.t.Helper()
+	c := &client{r: r, start: time.Now(), held: map[string]*held{}}
 	s, err := h.hub.Join(c, nil)
 	if err != nil {
-		tb.Fatalf("Join: %v", err)
+		h.t.Fatalf("Join: %v", err)
 	}
 	c.session = s
 	synctest.Wait()
@@ -240,7 +239,7 @@ type held struct {
 // client is a connection that checks what it is sent as a client would: an update only of a link whose `subscribed` it
 // has, and previous count + delta == count.
 type client struct {
-	tb      failer
+	r       reporter
 	session *Session
 	start   time.Time
 
@@ -263,9 +262,9 @@ func (c *client) TryWrite(b []byte, last bool) (bool, error) {
 	defer c.mu.Unlock()
 	switch {
 	case c.pending:
-		c.tb.Fatalf("a write while the connection still sends")
+		c.r.Errorf("a write while the connection still sends")
 	case c.code != 0:
-		c.tb.Fatalf("a write behind the close frame")
+		c.r.Errorf("a write behind the close frame")
 	}
 	if c.stalled {
 		c.rest, c.pending = append(c.rest, b...), true
@@ -273,7 +272,7 @@ func (c *client) TryWrite(b []byte, last bool) (bool, error) {
 	}
 	c.take(b)
 	if last != (c.code != 0) {
-		c.tb.Fatalf("last is %v, and the close frame %d", last, c.code)
+		c.r.Errorf("last is %v, and the close frame %d", last, c.code)
 	}
 	return false, nil
 }
@@ -349,7 +348,7 @@ func (c *client) take(b []byte) {
 	c.writes++
 	c.bytes += len(b)
 	for len(b) > 0 {
-		op, payload, rest := splitFrame(c.tb, b)
+		op, payload, rest := splitFrame(c.r, b)
 		b = rest
 		switch op {
 		case 1:
@@ -357,19 +356,19 @@ func (c *client) take(b []byte) {
 		case 8:
 			c.code = int(binary.BigEndian.Uint16(payload))
 			if len(b) > 0 {
-				c.tb.Fatalf("%d bytes behind the close frame", len(b))
+				c.r.Errorf("%d bytes behind the close frame", len(b))
 			}
 		case 9:
 			c.pings = append(c.pings, time.Since(c.start))
 		default:
-			c.tb.Fatalf("opcode %d", op)
+			c.r.Errorf("opcode %d", op)
 		}
 	}
 }
 
-func splitFrame(tb failer, b []byte) (op byte, payload, rest []byte) {
+func splitFrame(r reporter, b []byte) (op byte, payload, rest []byte) {
 	if b[0]&0xf0 != 0x80 || b[1]&0x80 != 0 {
-		tb.Fatalf("no whole unmasked frame: % x", b[:2])
+		r.Errorf("no whole unmasked frame: % x", b[:2])
 	}
 	n, at := int(b[1]), 2
 	switch n {
@@ -384,7 +383,7 @@ func splitFrame(tb failer, b []byte) (op byte, payload, rest []byte) {
 func (c *client) receive(payload []byte) {
 	m := message{at: time.Since(c.start), write: c.writes}
 	if err := json.Unmarshal(payload, &m); err != nil {
-		c.tb.Fatalf("%v: %s", err, payload)
+		c.r.Errorf("%v: %s", err, payload)
 	}
 	c.messages = append(c.messages, m)
 	switch m.Type {
@@ -395,7 +394,7 @@ func (c *client) receive(payload []byte) {
 				Count, Seq int64
 			}
 			if err := json.Unmarshal(raw, &l); err != nil {
-				c.tb.Fatalf("%v", err)
+				c.r.Errorf("%v", err)
 			}
 			c.held[l.Link] = &held{count: l.Count, seq: l.Seq}
 		}
@@ -403,23 +402,25 @@ func (c *client) receive(payload []byte) {
 		for _, raw := range m.Links {
 			var link string
 			if err := json.Unmarshal(raw, &link); err != nil {
-				c.tb.Fatalf("%v", err)
+				c.r.Errorf("%v", err)
 			}
 			delete(c.held, link)
 		}
 	case "click_update":
 		h := c.held[m.Link]
+		if h == nil {
+			c.r.Errorf("update of %s before its subscribed", m.Link)
+			return
+		}
 		switch {
-		case h == nil:
-			c.tb.Fatalf("update of %s before its subscribed", m.Link)
 		case h.count+m.Delta != m.Count:
-			c.tb.Fatalf("update of %s: had %d, delta %d, count %d", m.Link, h.count, m.Delta, m.Count)
+			c.r.Errorf("update of %s: had %d, delta %d, count %d", m.Link, h.count, m.Delta, m.Count)
 		case m.Delta == 0:
-			c.tb.Fatalf("update of %s without news", m.Link)
+			c.r.Errorf("update of %s without news", m.Link)
 		case m.Seq < h.seq:
-			c.tb.Fatalf("update of %s at %d after %d", m.Link, m.Seq, h.seq)
+			c.r.Errorf("update of %s at %d after %d", m.Link, m.Seq, h.seq)
 		case c.pace > 0 && !h.updated.IsZero() && time.Since(h.updated) < c.pace:
-			c.tb.Fatalf("update of %s after %v, pace %v", m.Link, time.Since(h.updated), c.pace)
+			c.r.Errorf("update of %s after %v, pace %v", m.Link, time.Since(h.updated), c.pace)
 		}
 		h.count, h.seq, h.updated = m.Count, m.Seq, time.Now()
 		h.updates++
@@ -465,4 +466,10 @@ func links(from, to int) (out []string) {
 		out = append(out, fmt.Sprintf("link-%d", i))
 	}
 	return out
+}
+
+func (f *fakeCounts) count(link string) int64 {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	return f.link(link).reading.Count
 }

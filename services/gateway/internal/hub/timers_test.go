@@ -244,7 +244,7 @@ func TestDrain(t *testing.T) {
 		drained := make(chan error)
 		go func() { drained <- h.hub.Drain(t.Context(), "drain", 5*time.Second) }()
 		synctest.Wait()
-		if _, err := h.hub.Join(&client{tb: t}, nil); !errors.Is(err, ErrDraining) {
+		if _, err := h.hub.Join(&client{r: t}, nil); !errors.Is(err, ErrDraining) {
 			t.Fatalf("Join while draining: %v", err)
 		}
 		halves := [2]int{}

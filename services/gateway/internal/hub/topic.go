@@ -14,7 +14,6 @@ type topic struct {
 	roster   []member
 	reading  Reading
 	known    bool // reading is there; false while the total is being read
-	capped   bool // its next update waits for a wheel entry
 	released bool
 	index    uint32
 	gen      uint32
@@ -24,7 +23,6 @@ type topic struct {
 	frame      frameRef
 	frameTold  int64
 	frameSeq   int64
-	frameCount int64
 	frameArena uint64
 
 	// Which subscription of the session of the current command this is, while mark is the command's number.
@@ -135,7 +133,7 @@ func (l *loop) changed(t *topic) {
 	}
 	if t.known { // nobody waits longer for a first count because a link is hot
 		if at, ok := t.admit(l.now); !ok {
-			t.capped = true // and stays dirty, so that it does not come again before
+			// It stays dirty, so that it does not come again before.
 			l.wheel.add(at, kindCap, t.index, t.gen)
 			return
 		}
@@ -146,10 +144,9 @@ func (l *loop) changed(t *topic) {
 // uncap handles the wheel entry of a capped topic: the trailing update. It spends all that came into the bucket while
 // the topic waited, so a link stays hot for as long as its next change comes within capEvery of its last update.
 func (l *loop) uncap(t *topic) {
-	if t.released || !t.capped {
+	if t.released {
 		return
 	}
-	t.capped = false
 	t.spent = l.now
 	l.spread(t)
 }
