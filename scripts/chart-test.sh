@@ -46,6 +46,8 @@ holds full 3 'scram-sha-512'
 holds full 1 "registry.example.com/mirror/linkpulse/ingest:1.2.3"
 holds full 1 "registry.example.com/mirror/linkpulse/gateway@sha256:"
 
+holds full 1 'value: https://dash.example.com,https://*.example.org'
+holds full 1 'value: "50000"'
 # refuses REASON ARGUMENTS...: rendering fails, and the message matches REASON. The schema's messages are worded
 # differently by Helm 3 and 4, so a reason names what both say.
 refuses() {
@@ -72,6 +74,7 @@ refuses "values'? (is )?not allowed" --set 'gateway.extraEnv[0].name=A' --set 'g
 refuses "ingest[/.]replicas" --set ingest.replicas=many
 refuses "kafka[/.]brokers[/.]0" --set 'kafka.brokers={kafka}'
 refuses "kafka[/.]sasl[/.]mechanism" --set kafka.sasl.mechanism=GSSAPI
+refuses "gateway[/.]origins" --set 'gateway.origins={dash.example.com}'
 refuses "topic[/.]create" --set topic.create=strimzi
 refuses "ingest[/.]image[/.]digest" --set ingest.image.digest=sha256:abc
 refuses "kafka.brokers is empty" --set kafka.brokers=null
