@@ -6,12 +6,6 @@ import (
 	"time"
 )
 
-// Waits between attempts of a [Sender].
-const (
-	senderBackoff    = 100 * time.Millisecond
-	senderBackoffMax = 5 * time.Second
-)
-
 // item is a click on its way.
 type item struct {
 	click    Click
@@ -28,10 +22,7 @@ type loop struct {
 	againAt time.Time
 	// pauseUntil is when the next request may begin.
 	pauseUntil time.Time
-	// failures counts requests in a row of which nothing was delivered.
-	failures int
-	// limit is how many clicks the next request may carry: MaxBatch, or less after a request that was too much.
-	limit int
+	effort     effort
 	// clicks is the memory of one request.
 	clicks []Click
 }
@@ -39,7 +30,7 @@ type loop struct {
 // loop delivers until the Sender is closed and empty, or ctx ends.
 func (s *Sender) loop(ctx context.Context) {
 	defer close(s.done)
-	l := loop{s: s, limit: s.opts.MaxBatch}
+	l := loop{s: s, effort: newEffort(s.opts.MaxBatch)}
 	for ctx.Err() == nil {
 		pause(ctx, time.Until(l.pauseUntil))
 		l.expire()
@@ -82,14 +73,14 @@ func (l *loop) idle(ctx context.Context) bool {
 func (l *loop) next() []item {
 	var batch []item
 	if !time.Now().Before(l.againAt) {
-		n := min(len(l.again), l.limit)
+		n := min(len(l.again), l.effort.limit)
 		batch = slices.Clone(l.again[:n])
 		l.again = slices.Delete(l.again, 0, n)
 	}
 	s := l.s
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	n := min(len(s.queue), l.limit-len(batch))
+	n := min(len(s.queue), l.effort.limit-len(batch))
 	batch = append(batch, s.queue[:n]...)
 	clear(s.queue[:n]) // the array lives on under the rest of the queue
 	s.queue = s.queue[n:]
@@ -144,37 +135,16 @@ func (l *loop) send(ctx context.Context, batch []item) {
 		retry = append(retry, it)
 	}
 	l.s.account(delivered, retried, out.Err)
-	wait := l.plan(out, delivered, attempts)
+	wait := l.effort.after(out, attempts)
 	if len(retry) > 0 {
 		l.again = append(retry, l.again...)
 		l.againAt = time.Now().Add(wait)
 	}
+	if delivered == 0 {
+		l.pauseUntil = time.Now().Add(wait) // otherwise some partitions work, and their clicks do not wait for the others
+	}
 	if out.Err != nil && ctx.Err() == nil && l.s.opts.OnTrouble != nil {
 		l.s.opts.OnTrouble(out.Err, wait)
-	}
-}
-
-// plan decides when there may be another attempt, and how many clicks it carries.
-func (l *loop) plan(out Outcome, delivered, attempts int) (wait time.Duration) {
-	switch {
-	case out.Err == nil:
-		l.failures = 0
-		l.limit = min(2*l.limit, l.s.opts.MaxBatch)
-		return 0
-	case out.TooMuch:
-		l.limit = max(1, len(out.Fates)/2)
-		return 0
-	case slices.Contains(out.Fates, FateRefused): // and nothing else is wrong
-		return 0
-	case delivered > 0:
-		// Some partitions fail and others do not: only the clicks of the former wait.
-		l.failures = 0
-		return out.RetryAfter + jitter(senderBackoff, senderBackoffMax, attempts-1)
-	default:
-		wait = out.RetryAfter + jitter(senderBackoff, senderBackoffMax, l.failures)
-		l.failures++
-		l.pauseUntil = time.Now().Add(wait)
-		return wait
 	}
 }
 

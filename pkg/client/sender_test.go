@@ -386,7 +386,7 @@ func TestSenderHonoursRetryAfter(t *testing.T) {
 				send(t.T, s, "b")
 				closeSender(t.T, s)
 				got := g.seen()
-				if len(got) != 2 || len(got[1].links) != 2 || got[1].at < wait || got[1].at > wait+senderBackoff {
+				if len(got) != 2 || len(got[1].links) != 2 || got[1].at < wait || got[1].at > wait+postBackoff {
 					t.Fatalf("requests %v", got)
 				}
 			})
