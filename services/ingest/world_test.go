@@ -9,6 +9,7 @@ import (
 	"io"
 	"net"
 	"net/http"
+	"os"
 	"strings"
 	"sync"
 	"testing"
@@ -20,12 +21,18 @@ import (
 	"github.com/twmb/franz-go/pkg/kgo"
 	"go.uber.org/goleak"
 
+	"github.com/linkpulse/linkpulse/pkg/contract"
 	"github.com/linkpulse/linkpulse/pkg/deployment"
 	"github.com/linkpulse/linkpulse/pkg/kafkalog"
 	"github.com/linkpulse/linkpulse/pkg/problem"
 )
 
-func TestMain(m *testing.M) { goleak.VerifyTestMain(m) }
+func TestMain(m *testing.M) {
+	if kind := os.Getenv(childEnv); kind != "" {
+		os.Exit(runChild(kind))
+	}
+	goleak.VerifyTestMain(m)
+}
 
 const (
 	kafkaPort   = 9092
@@ -35,14 +42,15 @@ const (
 
 // world is a broker, an ingest and its clients on a network in memory. It lives in the synctest bubble of its test.
 type world struct {
-	t       *testing.T
-	network *kfake.VirtualNetwork
-	broker  *kfake.Cluster
-	cluster *kafkalog.Cluster // of the test itself
-	service *Service
-	client  *http.Client
-	stop    context.CancelFunc
-	ended   chan error // what Run returned
+	t         *testing.T
+	network   *kfake.VirtualNetwork
+	broker    *kfake.Cluster
+	cluster   *kafkalog.Cluster // of the test itself
+	service   *Service
+	client    *http.Client // every exchange is held against the contract
+	closeIdle func()
+	stop      context.CancelFunc
+	ended     chan error // what Run returned
 
 	mu    sync.Mutex // guards what follows
 	away  bool       // nobody can connect to the broker
@@ -63,8 +71,8 @@ func newWorld(t *testing.T, change func(*Config)) *world {
 	}
 	t.Cleanup(w.cluster.Close)
 	transport := &http.Transport{DialContext: w.network.DialContext, ExpectContinueTimeout: time.Second}
-	w.client = &http.Client{Transport: transport}
-	t.Cleanup(transport.CloseIdleConnections)
+	w.client = &http.Client{Transport: contract.OpenAPI(t).Transport(t, transport)}
+	w.closeIdle = transport.CloseIdleConnections
 	w.start(change)
 	return w
 }
@@ -104,7 +112,7 @@ func (w *world) start(change func(*Config)) {
 	w.t.Cleanup(func() {
 		cancel()
 		<-gone
-		w.client.CloseIdleConnections()
+		w.closeIdle()
 		synctest.Wait()
 	})
 }

@@ -10,6 +10,9 @@ import (
 	"github.com/linkpulse/linkpulse/pkg/problem"
 )
 
+// unbuffered is below the size from which net/http does not count an answer's bytes itself but sends it in chunks.
+const unbuffered = 2000
+
 // answerAccepted answers that every click is in the log.
 func (h *Handler) answerAccepted(w http.ResponseWriter, s *scratch) {
 	out := s.out[:0]
@@ -26,7 +29,11 @@ func (h *Handler) answerAccepted(w http.ResponseWriter, s *scratch) {
 	}
 	out = append(out, "]}\n"...)
 	s.out = out
-	w.Header()["Content-Type"] = h.jsonType
+	header := w.Header()
+	header["Content-Type"] = h.jsonType
+	if len(out) > unbuffered {
+		header["Content-Length"] = []string{strconv.Itoa(len(out))}
+	}
 	w.WriteHeader(http.StatusAccepted)
 	_, _ = w.Write(out) // a client that has gone asks again, with the same ids or for new clicks
 	h.metrics.requests[http.StatusAccepted].Inc()

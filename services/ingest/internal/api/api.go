@@ -105,8 +105,8 @@ func (h *Handler) Routes(r chi.Router) {
 
 func (h *Handler) postClicks(w http.ResponseWriter, r *http.Request) {
 	received := time.Now()
-	h.metrics.inFlight.Inc()
-	defer h.metrics.inFlight.Dec()
+	h.metrics.inFlight.Add(1)
+	defer h.metrics.inFlight.Add(-1)
 	s := h.takeScratch()
 	defer h.giveScratch(s)
 	to := h.target.Load()
@@ -119,9 +119,8 @@ func (h *Handler) postClicks(w http.ResponseWriter, r *http.Request) {
 		return
 	}
 	s.build(r, h.bots, to.partitions, received.UnixMilli())
-	begun := time.Now()
 	err := to.log.Append(s.messages)
-	h.metrics.appended(len(s.messages), time.Since(begun))
+	h.metrics.appended(len(s.messages), time.Since(received))
 	if err != nil {
 		h.answerFailure(w, s)
 		return

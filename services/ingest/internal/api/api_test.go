@@ -17,6 +17,7 @@ import (
 	dto "github.com/prometheus/client_model/go"
 
 	"github.com/linkpulse/linkpulse/pkg/click"
+	"github.com/linkpulse/linkpulse/pkg/contract"
 	"github.com/linkpulse/linkpulse/pkg/kafkalog"
 	"github.com/linkpulse/linkpulse/pkg/problem"
 )
@@ -63,8 +64,10 @@ func (curlBots) Bot(ua []byte) bool { return strings.HasPrefix(string(ua), "curl
 
 const testPartitions = 12
 
-// rig is a handler over a log in memory.
+// rig is a handler over a log in memory. Every answer of it is held against the contract.
 type rig struct {
+	tb       testing.TB
+	contract *contract.HTTP
 	handler  *Handler
 	log      *memoryLog
 	registry *prometheus.Registry
@@ -77,7 +80,7 @@ func defaultLimits() Limits {
 
 func newRig(tb testing.TB, limits Limits) *rig {
 	tb.Helper()
-	r := &rig{log: &memoryLog{}, registry: prometheus.NewRegistry()}
+	r := &rig{tb: tb, contract: contract.OpenAPI(tb), log: &memoryLog{}, registry: prometheus.NewRegistry()}
 	var err error
 	if r.handler, err = New(limits, curlBots{}, r.registry); err != nil {
 		tb.Fatal(err)
@@ -91,16 +94,26 @@ func newRig(tb testing.TB, limits Limits) *rig {
 
 // post sends a body of JSON unless the headers say otherwise.
 func (r *rig) post(body string, header ...string) *httptest.ResponseRecorder {
-	return r.do(httptest.NewRequest(http.MethodPost, "/v1/clicks", strings.NewReader(body)), header...)
+	return r.do(newRequest(body, header...))
 }
 
-func (r *rig) do(req *http.Request, header ...string) *httptest.ResponseRecorder {
+func newRequest(body string, header ...string) *http.Request {
+	req := httptest.NewRequest(http.MethodPost, "/v1/clicks", strings.NewReader(body))
 	req.Header.Set("Content-Type", "application/json")
 	for i := 0; i < len(header); i += 2 {
-		req.Header[header[i]] = append(req.Header[header[i]][:0], header[i+1])
+		req.Header.Set(header[i], header[i+1])
+		if header[i+1] == "" {
+			req.Header.Del(header[i])
+		}
 	}
+	return req
+}
+
+func (r *rig) do(req *http.Request) *httptest.ResponseRecorder {
+	r.tb.Helper()
 	w := httptest.NewRecorder()
 	r.router.ServeHTTP(w, req)
+	r.contract.ValidateRecorded(r.tb, req, w)
 	return w
 }
 
@@ -207,6 +220,7 @@ func TestAccepted(t *testing.T) {
 		t.Run(tc.name, func(t *testing.T) {
 			t.Parallel()
 			r := newRig(t, defaultLimits())
+			r.contract.ValidateRequest(t, newRequest(tc.body, tc.header...))
 			before := time.Now().UnixMilli()
 			w := r.post(tc.body, tc.header...)
 			after := time.Now().UnixMilli()
@@ -252,6 +266,14 @@ func TestMintedIDsDiffer(t *testing.T) {
 			seen[id] = true
 		}
 	}
+}
+
+// beyondSchema are refusals that a schema, or a reader of JSON that is less strict, cannot see, or that this test's own
+// limits cause.
+var beyondSchema = map[string]bool{
+	"bad UTF-8": true, "half a pair": true, "twice": true, "twice in disguise": true, "two documents": true, "lines: two on one": true,
+	"no such day": true, "offset of 24 hours": true, "broken type": true, "other charset": true, "gzip": true,
+	"large body": true, "four clicks": true, "four lines": true,
 }
 
 func TestRefused(t *testing.T) {
@@ -332,6 +354,9 @@ func TestRefused(t *testing.T) {
 			}
 			if w.Code != tc.status || a.Code != tc.code || index != tc.index || a.Rule != tc.rule || a.Results != nil {
 				t.Errorf("answer %d %s, want %d %s, index %d, rule %q", w.Code, w.Body, tc.status, tc.code, tc.index, tc.rule)
+			}
+			if err := r.contract.CheckRequest(newRequest(tc.body, tc.header...)); err == nil && !beyondSchema[tc.name] {
+				t.Error("refused what the contract allows")
 			}
 			if len(r.log.appended) != 0 {
 				t.Errorf("%d clicks of a refused request were appended", len(r.log.appended))

@@ -33,6 +33,8 @@ func formatOf(header http.Header) (format, *refusal) {
 	switch {
 	case len(values) == 0, len(values) == 1 && (values[0] == typeJSON || values[0] == ""):
 		return formatJSON, nil
+	case len(values) == 1 && values[0] == typeLines:
+		return formatLines, nil
 	case len(values) == 1:
 		name, params, err := mime.ParseMediaType(values[0])
 		if charset, ok := params["charset"]; err == nil && (!ok || strings.EqualFold(charset, "utf-8")) {

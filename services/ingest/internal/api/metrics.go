@@ -2,6 +2,7 @@ package api
 
 import (
 	"strconv"
+	"sync/atomic"
 	"time"
 
 	"github.com/prometheus/client_golang/prometheus"
@@ -16,7 +17,7 @@ type metrics struct {
 	failed   [reasons]prometheus.Counter // clicks that Kafka did not acknowledge
 	batch    prometheus.Histogram
 	ack      prometheus.Histogram
-	inFlight prometheus.Gauge
+	inFlight atomic.Int64
 }
 
 const (
@@ -40,13 +41,13 @@ func newMetrics(registry prometheus.Registerer, h *Handler) (*metrics, error) {
 		}),
 		ack: prometheus.NewHistogram(prometheus.HistogramOpts{
 			Namespace: namespace, Subsystem: subsystem, Name: "append_seconds",
-			Help:    "Time from handing a request's clicks to the producer until Kafka had answered for all of them.",
+			Help:    "Time from when a request was received until Kafka had answered for all of its clicks.",
 			Buckets: prometheus.ExponentialBucketsRange(0.0001, 30, 18),
 		}),
-		inFlight: prometheus.NewGauge(prometheus.GaugeOpts{
-			Namespace: namespace, Subsystem: subsystem, Name: "requests_in_flight", Help: "Requests that have no answer yet.",
-		}),
 	}
+	inFlight := prometheus.NewGaugeFunc(prometheus.GaugeOpts{
+		Namespace: namespace, Subsystem: subsystem, Name: "requests_in_flight", Help: "Requests that have no answer yet.",
+	}, func() float64 { return float64(m.inFlight.Load()) })
 	memory := prometheus.NewGaugeFunc(prometheus.GaugeOpts{
 		Namespace: namespace, Subsystem: subsystem, Name: "request_memory_bytes",
 		Help: "Memory of requests under way, beyond what each has for free.",
@@ -61,7 +62,7 @@ func newMetrics(registry prometheus.Registerer, h *Handler) (*metrics, error) {
 			m.refused[r] = refused.WithLabelValues(code)
 		}
 	}
-	for _, c := range []prometheus.Collector{requests, refused, failed, m.accepted, m.bots, m.batch, m.ack, m.inFlight, memory} {
+	for _, c := range []prometheus.Collector{requests, refused, failed, m.accepted, m.bots, m.batch, m.ack, inFlight, memory} {
 		if err := registry.Register(c); err != nil {
 			return nil, err
 		}

@@ -47,7 +47,7 @@ func (h *Handler) giveScratch(s *scratch) {
 		return
 	}
 	s.body = nil
-	clear(s.messages[:cap(s.messages)]) // so that it keeps no error alive
+	clear(s.messages) // so that it keeps no error alive
 	h.scratches.Put(s)
 }
 
