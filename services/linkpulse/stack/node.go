@@ -13,7 +13,6 @@ import (
 
 	"github.com/prometheus/client_golang/prometheus"
 	dto "github.com/prometheus/client_model/go"
-	"google.golang.org/protobuf/proto"
 )
 
 // service is what the stack needs of an ingest or a gateway.
@@ -110,7 +109,7 @@ func (n *node) Gather() ([]*dto.MetricFamily, error) {
 	families, err := registry.Gather()
 	for _, f := range families {
 		for _, m := range f.Metric {
-			m.Label = append(m.Label, &dto.LabelPair{Name: proto.String("part"), Value: proto.String(n.name)})
+			m.Label = append(m.Label, &dto.LabelPair{Name: new("part"), Value: new(n.name)})
 		}
 	}
 	return families, err

@@ -70,7 +70,9 @@ func (s *Stack) gatewayArgs(name, addr string) []string {
 	return args
 }
 
-func (s *Stack) brokersArg() string { return "--kafka-brokers=" + strings.Join(s.cfg.Kafka.Brokers, ",") }
+func (s *Stack) brokersArg() string {
+	return "--kafka-brokers=" + strings.Join(s.cfg.Kafka.Brokers, ",")
+}
 
 // listen opens a listener. An IPv4 address gets an IPv4 socket, as in the services' own programs.
 func (s *Stack) listen(addr string) (net.Listener, error) {

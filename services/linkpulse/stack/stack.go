@@ -98,12 +98,12 @@ func (s *Stack) start(ctx context.Context) error {
 	if err := s.init(ctx); err != nil {
 		return fmt.Errorf("creating topics and deployment record: %w", err)
 	}
-	s.ingest = s.newIngest()
+	s.ingest = s.newIngest() //nolint:contextcheck // binding an address is over at once
 	if err := s.ingest.start(ctx); err != nil {
 		return err
 	}
 	for i := range s.cfg.GatewayAddrs {
-		g := s.newGateway(i)
+		g := s.newGateway(i) //nolint:contextcheck // binding an address is over at once
 		s.gateways = append(s.gateways, g)
 		if err := g.start(ctx); err != nil {
 			return err

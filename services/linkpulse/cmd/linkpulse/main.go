@@ -59,7 +59,10 @@ func run() int {
 	}
 	defer func() { _ = log.Sync() }() // a terminal cannot be synced, and there is nobody left to tell
 	err = cmds.dispatch(ctx, parsed.Command(), log)
-	if err != nil && !(errors.Is(err, context.Canceled) && ctx.Err() != nil) {
+	if errors.Is(err, context.Canceled) && ctx.Err() != nil {
+		return 0 // it was asked to end
+	}
+	if err != nil {
 		fmt.Fprintf(os.Stderr, "linkpulse: %v\n", err)
 		return 1
 	}

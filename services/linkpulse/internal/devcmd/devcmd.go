@@ -64,7 +64,7 @@ func (c *Cmd) Run(ctx context.Context, env Env) (err error) {
 	if err != nil {
 		return err
 	}
-	sender, err := client.NewSender(system.Ingest(), client.SenderOptions{})
+	sender, err := client.NewSender(system.Ingest(), client.SenderOptions{}) //nolint:contextcheck // Close ends it
 	if err != nil {
 		return err
 	}
@@ -122,7 +122,9 @@ func serve(
 	}
 	serveCtx, stop := context.WithCancel(context.WithoutCancel(ctx))
 	done := make(chan error, 1)
-	go func() { done <- httpserver.Serve(serveCtx, httpserver.New(handler, env.Log.Named(name)), l, time.Second) }()
+	go func() {
+		done <- httpserver.Serve(serveCtx, httpserver.New(handler, env.Log.Named(name)), l, time.Second)
+	}()
 	stops.Push(name, stopTimeout, func(context.Context) error {
 		stop()
 		return <-done

@@ -8,7 +8,6 @@ import (
 	"time"
 
 	"github.com/prometheus/client_golang/prometheus"
-	dto "github.com/prometheus/client_model/go"
 
 	"github.com/linkpulse/linkpulse/pkg/client"
 	"github.com/linkpulse/linkpulse/services/linkpulse/internal/traffic"
@@ -94,12 +93,8 @@ func (p *progress) sums() map[string]float64 {
 	sums := make(map[string]float64, len(families))
 	for _, f := range families {
 		for _, m := range f.GetMetric() {
-			switch f.GetType() {
-			case dto.MetricType_COUNTER:
-				sums[f.GetName()] += m.GetCounter().GetValue()
-			case dto.MetricType_GAUGE:
-				sums[f.GetName()] += m.GetGauge().GetValue()
-			}
+			// A metric has one of the two, or neither; the getters of what is not there return 0.
+			sums[f.GetName()] += m.GetCounter().GetValue() + m.GetGauge().GetValue()
 		}
 	}
 	return sums

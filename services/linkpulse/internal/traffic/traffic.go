@@ -54,8 +54,9 @@ func New(cfg Config) (*Generator, error) {
 	if len(cfg.Slugs) == 0 || cfg.PerSecond <= 0 {
 		return nil, fmt.Errorf("traffic: %d slugs at %v visits/s: both must be above 0", len(cfg.Slugs), cfg.PerSecond)
 	}
-	rng := rand.New(rand.NewPCG(cfg.Seed, 0)) //nolint:gosec // made-up visitors need no secrecy, and a seed repeats them
-	return &Generator{cfg: cfg, rng: rng, zipf: rand.NewZipf(rng, 1.3, 2, uint64(len(cfg.Slugs)-1))}, nil
+	rng := rand.New(rand.NewPCG(cfg.Seed, 0))                   //nolint:gosec // made-up visitors need no secrecy, and a seed repeats them
+	zipf := rand.NewZipf(rng, 1.3, 2, uint64(len(cfg.Slugs)-1)) //nolint:gosec // there is at least one
+	return &Generator{cfg: cfg, rng: rng, zipf: zipf}, nil
 }
 
 // Stats returns the live counters.

@@ -85,9 +85,19 @@ function remember(): void {
 
 function touch(link: string, gained: number): void {
   if (gained > 0) rows.get(link)?.gained(gained);
-  if (changed.size === 0) requestAnimationFrame(paintChanged);
+  if (changed.size === 0) schedulePaint();
   changed.add(link);
 }
+
+/** Frames come only while the page is seen. A hidden one is painted once a second, for its title in the tab. */
+function schedulePaint(): void {
+  if (document.hidden) setTimeout(paintChanged, 1000);
+  else requestAnimationFrame(paintChanged);
+}
+
+document.addEventListener("visibilitychange", () => {
+  if (document.hidden && changed.size > 0) setTimeout(paintChanged, 1000); // its frame will not come
+});
 
 function paintChanged(): void {
   for (const link of changed) {
