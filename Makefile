@@ -16,6 +16,7 @@ BUF           := buf@v1.75.0
 ARGS       ?=
 TRAFFIC    ?= 20
 FUZZTIME   ?= 10s
+SEEDS      ?= 1000
 BENCH      ?= .
 BENCHCOUNT ?= 1
 
@@ -51,7 +52,7 @@ logs: ## follow the logs of what `up` started
 	$(COMPOSE) logs --follow --tail=100 $(ARGS)
 
 ##@ Test
-.PHONY: test test-short race e2e e2e-kafka compose-test fuzz bench bench-once
+.PHONY: test test-short race e2e e2e-kafka sim compose-test fuzz bench bench-once
 # gotestsum runs the same `go test` and ends with the list of every skipped test and its reason.
 TEST = gotestsum --format pkgname-and-test-fails --format-icons text --format-hide-empty-pkg --
 
@@ -66,10 +67,13 @@ race: tool-gotestsum ## pure code and the system in virtual time, under the race
 	@$(TEST) -race -short -shuffle=on -timeout=25m $(ARGS) work
 
 e2e: tool-gotestsum ## the end-to-end tests alone
-	@$(TEST) -count=1 -timeout=25m $(ARGS) ./services/linkpulse/...
+	@$(TEST) -count=1 -timeout=25m $(ARGS) ./services/linkpulse/e2e/...
 
-e2e-kafka: tool-gotestsum ## the end-to-end tests, and no excuse: without a Docker engine they fail
-	@LINKPULSE_REQUIRE_DOCKER=1 $(TEST) -count=1 -timeout=25m $(ARGS) ./services/linkpulse/...
+e2e-kafka: tool-gotestsum ## the end-to-end tests on real Kafka alone; without a Docker engine they fail
+	@LINKPULSE_REQUIRE_DOCKER=1 $(TEST) -count=1 -timeout=25m -run=Kafka $(ARGS) ./services/linkpulse/e2e/...
+
+sim: ## the system in virtual time under SEEDS=1000 seeds of faults (ARGS="-seed 42 -v" runs that one again)
+	@go test -run=TestSimulation -count=1 -timeout=60m ./services/linkpulse/e2e -seeds $(SEEDS) $(ARGS)
 
 compose-test: ## images, compose file and programs together: a click is seen on both gateways
 	@scripts/compose-test.sh
