@@ -55,7 +55,7 @@ type Update struct {
 // Heartbeat says how far the counts of this connection go.
 type Heartbeat struct {
 	At         int64 `json:"at"`          // the server's clock
-	CompleteTo int64 `json:"complete_to"` // every click that ingest received before it is in the counts; 0: not known
+	CompleteTo int64 `json:"complete_to"` // every click that was in the log then is in the counts; 0: not known
 	LagMs      int64 `json:"lag_ms"`      // At - CompleteTo
 }
 

@@ -41,7 +41,7 @@ type Watched interface {
 type Counts interface {
 	// Watch starts to count a link for w, which is told of every change and when the total has been read.
 	Watch(link string, w Watcher) Watched
-	// CompleteTo is the freshness watermark: every click that ingest received before it is in the counts. Zero: not
+	// CompleteTo is the freshness watermark: every click that was in the log then is in the counts. Zero: not
 	// known yet.
 	CompleteTo() time.Time
 }

@@ -11,8 +11,11 @@ const backoffBase = 500;
 const backoffMost = 20_000;
 /** A connection that lived this long has earned a fresh backoff. */
 const settled = 5_000;
-/** Close codes after which trying again cannot help: the class "stop" of PROTOCOL.md. */
-const stopCodes = new Set([1003, 1007, 1008, 1009, 4403]);
+/** The classes of close codes in PROTOCOL.md section 8. Whatever is in neither set is "back off". */
+const stopCodes = new Set([1003, 1007, 1008, 1009, 4401, 4403]);
+const reconnectCodes = new Set([1001, 1005, 1006, 1012]);
+const backOffFrom = 1_000;
+const backOffMost = 5_000;
 
 export class Connection {
   private socket?: WebSocket;
@@ -88,13 +91,20 @@ export class Connection {
     }
     if (this.openedAt && Date.now() - this.openedAt > settled) this.attempt = 0;
     this.openedAt = 0;
-    const most = Math.min(backoffMost, backoffBase * 2 ** this.attempt++);
-    const wait = this.hintMs ?? Math.random() * most;
+    const wait = this.hintMs ?? this.backoff(code);
+    this.attempt++;
     this.events.state("reconnecting", { retryAt: Date.now() + wait, reason });
     this.retry = setTimeout(() => {
       this.retry = undefined;
       this.open();
     }, wait);
+  }
+
+  private backoff(code: number): number {
+    if (this.attempt === 0 && !reconnectCodes.has(code)) {
+      return backOffFrom + Math.random() * (backOffMost - backOffFrom);
+    }
+    return Math.random() * Math.min(backoffMost, backoffBase * 2 ** this.attempt);
   }
 
   private hurry(): void {
