@@ -37,7 +37,7 @@ help:
 .PHONY: run up down logs
 run: ## the whole system in one process on embedded parts: open http://127.0.0.1:8081 (TRAFFIC=20 clicks/s, ARGS=...)
 	@mkdir -p .tmp/bin
-	@echo "building linkpulse (a minute the first time)"
+	@echo "building linkpulse (a minute the first time)" >&2
 	@go build -o .tmp/bin/linkpulse ./services/linkpulse/cmd/linkpulse
 	@exec .tmp/bin/linkpulse dev --traffic $(TRAFFIC) $(ARGS)
 
