@@ -135,6 +135,9 @@ func (s *Service) listen(registry *prometheus.Registry) error {
 	s.server.ConnState = conns.track
 	// The headers have their own limit; this one is for the body. A client that sends slowly holds memory.
 	s.server.ReadTimeout = s.cfg.ReadTimeout
+	// From the end of the headers to the end of the answer: reading, waiting for Kafka, writing. A client that does not
+	// read its answers would keep its connection for ever.
+	s.server.WriteTimeout = s.cfg.ReadTimeout + s.cfg.Queue.Deadline + s.cfg.ReadTimeout
 	s.adminSrv = httpserver.New(telemetry.AdminHandler(registry, s.health, s.cfg.Profiles), s.log)
 	return nil
 }

@@ -2,6 +2,7 @@ package ingest
 
 import (
 	"encoding/json"
+	"io"
 	"net"
 	"net/http"
 	"strings"
@@ -22,7 +23,7 @@ const someID = "0198c0de-1234-7abc-8def-000102030405"
 // linkIn returns a link of the partition.
 func linkIn(t *testing.T, partition int32) string {
 	t.Helper()
-	for _, link := range strings.Split("abcdefghijklmnopqrstuvwxyz", "") {
+	for link := range strings.SplitSeq("abcdefghijklmnopqrstuvwxyz", "") {
 		if click.Partition(link, partitions) == partition {
 			return link
 		}
@@ -295,6 +296,26 @@ func TestSlowBody(t *testing.T) {
 		n, err := conn.Read(buf)
 		if took := time.Since(begun); err != nil || !strings.Contains(string(buf[:n]), "body_cut_short") || took != 10*time.Second {
 			t.Fatalf("answer %q, %v after %v", buf[:n], err, took)
+		}
+	})
+}
+
+// A client that does not read its answer loses its connection.
+func TestAnswerThatNobodyReads(t *testing.T) {
+	t.Parallel()
+	synctest.Test(t, func(t *testing.T) {
+		w := ready(t, nil)
+		conn, err := w.network.DialContext(t.Context(), "tcp", serviceAddr)
+		if err != nil {
+			t.Fatal(err)
+		}
+		defer conn.Close()
+		if _, err := conn.Write([]byte("GET /livez HTTP/1.1\r\nHost: x\r\n\r\n")); err != nil {
+			t.Fatal(err)
+		}
+		time.Sleep(w.service.server.WriteTimeout + time.Second)
+		if n, err := conn.Read(make([]byte, 1024)); err != io.EOF {
+			t.Fatalf("read %d bytes, %v; want a connection that was closed", n, err)
 		}
 	})
 }
