@@ -11,6 +11,7 @@ import (
 	"fmt"
 	"os"
 	"os/signal"
+	"strings"
 	"syscall"
 
 	"github.com/alecthomas/kong"
@@ -21,6 +22,8 @@ import (
 	"github.com/linkpulse/linkpulse/services/linkpulse/internal/bench"
 	"github.com/linkpulse/linkpulse/services/linkpulse/internal/devcmd"
 	"github.com/linkpulse/linkpulse/services/linkpulse/internal/initcmd"
+	"github.com/linkpulse/linkpulse/services/linkpulse/internal/sendcmd"
+	"github.com/linkpulse/linkpulse/services/linkpulse/internal/tail"
 )
 
 // commands are the program's commands.
@@ -29,6 +32,8 @@ type commands struct {
 
 	Dev     devcmd.Cmd  `cmd:"" help:"Run the whole system in one process on embedded parts."`
 	Init    initcmd.Cmd `cmd:"" help:"Create the topics and the deployment record that the services wait for."`
+	Send    sendcmd.Cmd `cmd:"" help:"Send clicks and say what became of each."`
+	Tail    tail.Cmd    `cmd:"" help:"Turn a web server's access log into clicks."`
 	Bench   bench.Cmd   `cmd:"" help:"Measure delivery under load."`
 	Version versionCmd  `cmd:"" help:"Say what was built."`
 }
@@ -69,14 +74,18 @@ func run() int {
 	return 0
 }
 
-// dispatch runs a command, by the name that kong gives it: its words, and its arguments in angle brackets.
+// dispatch runs a command, as kong names it: its name, and its arguments in angle brackets.
 func (c *commands) dispatch(ctx context.Context, command string, log *zap.Logger) error {
 	terminal := term.IsTerminal(int(os.Stderr.Fd()))
-	switch command {
+	switch name, _, _ := strings.Cut(command, " "); name {
 	case "dev":
 		return c.Dev.Run(ctx, devcmd.Env{Stdout: os.Stdout, Stderr: os.Stderr, Terminal: terminal, Log: log})
 	case "init":
 		return c.Init.Run(ctx, os.Stdout, log)
+	case "send":
+		return c.Send.Run(ctx, sendcmd.Env{Stdout: os.Stdout, Stderr: os.Stderr, Terminal: terminal})
+	case "tail":
+		return c.Tail.Run(ctx, tail.Env{Stdout: os.Stdout, Stderr: os.Stderr, Terminal: terminal})
 	case "bench":
 		return c.Bench.Run(ctx, bench.Env{Stdout: os.Stdout, Stderr: os.Stderr, Terminal: terminal})
 	case "version":
@@ -84,6 +93,6 @@ func (c *commands) dispatch(ctx context.Context, command string, log *zap.Logger
 		_, err := fmt.Printf("linkpulse %s (%s)\n", version, revision)
 		return err
 	default:
-		return fmt.Errorf("no such command: %s", command)
+		return fmt.Errorf("no such command: %s", name)
 	}
 }
