@@ -2,6 +2,7 @@ package ingest
 
 import (
 	"encoding/json"
+	"errors"
 	"io"
 	"net"
 	"net/http"
@@ -314,7 +315,7 @@ func TestAnswerThatNobodyReads(t *testing.T) {
 			t.Fatal(err)
 		}
 		time.Sleep(w.service.server.WriteTimeout + time.Second)
-		if n, err := conn.Read(make([]byte, 1024)); err != io.EOF {
+		if n, err := conn.Read(make([]byte, 1024)); !errors.Is(err, io.EOF) {
 			t.Fatalf("read %d bytes, %v; want a connection that was closed", n, err)
 		}
 	})

@@ -78,9 +78,21 @@ func defaultLimits() Limits {
 	return Limits{MaxBody: 1 << 20, MaxClicks: 1000, MaxMemory: 16 << 20, RetryAfter: time.Second}
 }
 
+var (
+	contractOnce sync.Once
+	contractDoc  *contract.HTTP
+)
+
+// openAPI loads the contract once: that takes longer than most tests.
+func openAPI(tb testing.TB) *contract.HTTP {
+	tb.Helper()
+	contractOnce.Do(func() { contractDoc = contract.OpenAPI(tb) })
+	return contractDoc
+}
+
 func newRig(tb testing.TB, limits Limits) *rig {
 	tb.Helper()
-	r := &rig{tb: tb, contract: contract.OpenAPI(tb), log: &memoryLog{}, registry: prometheus.NewRegistry()}
+	r := &rig{tb: tb, contract: openAPI(tb), log: &memoryLog{}, registry: prometheus.NewRegistry()}
 	var err error
 	if r.handler, err = New(limits, curlBots{}, r.registry); err != nil {
 		tb.Fatal(err)
