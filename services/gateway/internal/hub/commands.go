@@ -144,13 +144,13 @@ func (l *loop) subscribeOne(s *Session, link string) {
 	i := t.markSub
 	if t.mark != l.command {
 		i = uint32(len(s.subs)) //nolint:gosec // at most wire.MaxSubscriptions
-		s.subs = append(s.subs, sub{topic: t.index, state: syncing})
+		s.subs = append(s.subs, sub{topic: t.index, told: syncing})
 		t.mark, t.markSub = l.command, i
 		l.enter(s, i)
 		l.hub.metrics.subscriptions.Inc()
 	}
-	if u := &s.subs[i]; u.state != asked {
-		u.state = asked
+	if u := &s.subs[i]; u.told != asked {
+		u.told = asked
 		s.dirty[i/64] &^= 1 << (i % 64) // nothing of it before its `subscribed`
 		if !t.known {
 			s.unknown++

@@ -22,8 +22,9 @@ type scratch struct {
 	beatAt  int64  // the turn that beat was encoded for
 }
 
-// arenaSize is when the arena starts anew. Frames are copied into the gathered write at once, so nobody holds on to it.
-const arenaSize = 256 << 10
+// arenaSize is when the arena starts anew: a thousand links' updates. Frames are copied into the gathered write at once, so
+// nobody holds on to it.
+const arenaSize = 128 << 10
 
 // frame returns the update of a topic for those who were told the count told last. It is encoded once per reading and
 // told, and shared: usually all subscribers were told the same.
@@ -53,12 +54,12 @@ func (l *loop) appendAnswer(dst []byte, s *Session, denied []string) []byte {
 	sc.known, sc.syncing = sc.known[:0], sc.syncing[:0]
 	for i := range s.subs {
 		u := &s.subs[i]
-		if u.state != asked {
+		if u.told != asked {
 			continue
 		}
 		t := l.topics[u.topic]
 		if !t.known {
-			u.state = syncing
+			u.told = syncing
 			sc.syncing = append(sc.syncing, t.link)
 			continue
 		}
@@ -66,7 +67,7 @@ func (l *loop) appendAnswer(dst []byte, s *Session, denied []string) []byte {
 		if r, ok := t.watched.Read(); ok {
 			t.reading = r
 		}
-		u.state, u.told = live, t.reading.Count
+		u.told = t.reading.Count
 		sc.known = append(sc.known, wire.LinkCount{
 			Link: t.link, Count: t.reading.Count, Bots: t.reading.Bots, Seq: t.reading.Seq,
 		})

@@ -169,16 +169,16 @@ func (l *loop) spread(t *topic) {
 		u := &s.subs[m.sub]
 		switch {
 		case !t.known: // lost its total again: whoever waits for a `subscribed` waits for this link too
-			if u.state == asked {
+			if u.told == asked {
 				s.unknown++
 			}
-		case u.state == live:
+		case u.live():
 			if u.told != t.reading.Count {
 				l.mark(s, m.sub)
 				l.touch(s, wide)
 			}
-		case u.state == syncing:
-			u.state = asked
+		case u.told == syncing:
+			u.told = asked
 			l.landed(s, wide)
 		case !knew: // asked
 			s.unknown--

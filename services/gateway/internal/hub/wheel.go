@@ -28,19 +28,39 @@ type entry struct {
 const wheelSlots = 1024
 
 // wheel is a timer wheel with millisecond slots: adding and firing are O(1), and a loop needs one runtime timer however
-// many sessions it has. It is not safe for concurrent use.
+// many sessions it has. A slot is a list through one slice of nodes, so that memory is that of the entries there are: a
+// slice per slot would keep the largest burst of each. It is not safe for concurrent use.
 type wheel struct {
-	now      int64 // all slots up to here have been looked at
-	slots    [wheelSlots][]entry
+	now      int64                   // all slots up to here have been looked at
+	slots    [wheelSlots]uint32      // first node of each, 0: none
 	occupied [wheelSlots / 64]uint64 // which slots have entries
+	nodes    []node                  // the first one is not used, so that 0 can mean none
+	free     uint32                  // first node that is not used, 0: none
 	due      []entry
+}
+
+// node is an entry in the list of its slot.
+type node struct {
+	entry
+	next uint32
 }
 
 // add sets a deadline. One that has passed fires at the next millisecond.
 func (w *wheel) add(at int64, kind int, index, gen uint32) {
 	at = max(at, w.now+1)
+	n := w.free
+	if n != 0 {
+		w.free = w.nodes[n].next
+	} else {
+		if len(w.nodes) == 0 {
+			w.nodes = append(w.nodes, node{})
+		}
+		n = uint32(len(w.nodes)) //nolint:gosec // a few for each session and topic
+		w.nodes = append(w.nodes, node{})
+	}
 	i := at % wheelSlots
-	w.slots[i] = append(w.slots[i], entry{at: at, key: index<<kindBits | uint32(kind), gen: gen}) //nolint:gosec // kind is one of the constants above
+	w.nodes[n] = node{entry: entry{at: at, key: index<<kindBits | uint32(kind), gen: gen}, next: w.slots[i]} //nolint:gosec // kind is one of the constants above
+	w.slots[i] = n
 	w.occupied[i/64] |= 1 << (i % 64)
 }
 
@@ -62,22 +82,22 @@ func (w *wheel) advance(now int64) []entry {
 	return w.due
 }
 
-// collect moves the due entries of a slot to w.due.
+// collect moves the due entries of a slot to w.due and frees their nodes.
 func (w *wheel) collect(i int64) {
-	kept := w.slots[i][:0]
-	for _, e := range w.slots[i] {
-		if e.at <= w.now {
-			w.due = append(w.due, e)
+	kept := uint32(0)
+	for n := w.slots[i]; n != 0; {
+		next := w.nodes[n].next
+		if w.nodes[n].at <= w.now {
+			w.due = append(w.due, w.nodes[n].entry)
+			w.nodes[n].next, w.free = w.free, n
 		} else {
-			kept = append(kept, e)
+			w.nodes[n].next, kept = kept, n
 		}
+		n = next
 	}
 	w.slots[i] = kept
-	if len(kept) == 0 {
+	if kept == 0 {
 		w.occupied[i/64] &^= 1 << (i % 64)
-		if cap(kept) > 64 { // a storm's slot is not kept at its size
-			w.slots[i] = nil
-		}
 	}
 }
 

@@ -1,6 +1,7 @@
 package ws
 
 import (
+	"bytes"
 	"net"
 	"sync"
 	"syscall"
@@ -19,10 +20,10 @@ const controlLimit = 4 << 10
 type Conn struct {
 	net.Conn // the hijacked one; Read goes there
 
-	raw      syscall.RawConn // nil: not a TCP socket, everything goes through the tail
-	early    []byte          // what net/http had read already
-	patience time.Duration   // how long the peer may take nothing of the tail
-	session  Session         // set by join, before anything is read or written
+	h       *Handler
+	raw     syscall.RawConn // nil: not a TCP socket, everything goes through the tail
+	early   *bytes.Reader   // what net/http had read already, nil: nothing more of it
+	session Session         // set by join, before anything is read or written
 
 	// The reader's own.
 	messages, pings bucket
@@ -31,24 +32,28 @@ type Conn struct {
 
 	// mu guards what follows. It is held for at most one write that does not block.
 	mu      sync.Mutex
-	tail    []byte         // frames, the first perhaps cut, that follow what was written
-	sender  sync.WaitGroup // the goroutine that sends the tail
-	control int            // how much of tail is the library's
 	state   connState
-	// One attempt to write, in fields because a closure per write would be an allocation per write.
-	try     func(fd uintptr) bool
-	tryBuf  []byte
-	tryN    int
-	tryErr  error
 	dropped dropCause
+	tail    *tail // nil: everything was written
+	// One attempt to write, in fields because a closure per write would be an allocation per write.
+	try    func(fd uintptr) bool
+	tryBuf []byte
+	tryN   int
+	tryErr syscall.Errno
+}
+
+// tail is what the socket did not take at once. It is there while a goroutine sends it.
+type tail struct {
+	bytes   []byte        // frames, the first perhaps cut, that follow what was written
+	control int           // how much of bytes is the library's
+	sent    chan struct{} // closed when the goroutine ends
 }
 
 // connState is a set of what has happened to a connection.
 type connState uint8
 
 const (
-	sending   connState = 1 << iota // a goroutine sends the tail
-	owed                            // the hub waits for the tail to be sent
+	owed      connState = 1 << iota // the hub waits for the tail to be sent
 	closeSent                       // a close frame was written or is in the tail: nothing may follow
 	ending                          // the reader is done: what is left has lingerTime
 	closed                          // the socket is closed
@@ -68,8 +73,11 @@ const (
 func (d dropCause) String() string { return [...]string{"", "stalled", "flood", "lost"}[d] }
 
 // init wraps a hijacked connection. early is what was read from it before.
-func (c *Conn) init(nc net.Conn, early []byte, patience time.Duration) {
-	c.Conn, c.early, c.patience = nc, early, patience
+func (c *Conn) init(nc net.Conn, early []byte) {
+	c.Conn = nc
+	if len(early) > 0 {
+		c.early = bytes.NewReader(bytes.Clone(early))
+	}
 	if tcp, ok := nc.(*net.TCPConn); ok {
 		// The kernel's default send buffer takes megabytes of updates that are stale when a slow peer gets to see them.
 		// This one takes about a hundred frames; what is newer stays state. Failing means keeping the default.
@@ -94,12 +102,11 @@ func (c *Conn) join(join func(*Conn) (Session, error)) (err error) {
 
 // Read reads what net/http had read early, then from the socket.
 func (c *Conn) Read(p []byte) (int, error) {
-	if len(c.early) > 0 {
-		n := copy(p, c.early)
-		if c.early = c.early[n:]; len(c.early) == 0 {
-			c.early = nil
+	if c.early != nil {
+		if n, err := c.early.Read(p); err == nil {
+			return n, nil
 		}
-		return n, nil
+		c.early = nil
 	}
 	return c.Conn.Read(p)
 }
@@ -138,7 +145,7 @@ func (c *Conn) Write(p []byte) (int, error) {
 	case p[0]&opcode == opClose:
 		c.state |= closeSent
 	}
-	if c.state&sending != 0 && c.control+len(p) > controlLimit {
+	if c.tail != nil && c.tail.control+len(p) > controlLimit {
 		c.drop(causeFlood)
 		return 0, net.ErrClosed
 	}
@@ -147,14 +154,14 @@ func (c *Conn) Write(p []byte) (int, error) {
 		return 0, err
 	}
 	if rest {
-		c.control += len(p)
+		c.tail.control += len(p)
 	}
 	return len(p), nil
 }
 
 // push puts b on the wire behind what is waiting. rest tells that something is waiting now. The caller holds mu.
 func (c *Conn) push(b []byte) (rest bool, err error) {
-	if c.state&sending == 0 {
+	if c.tail == nil {
 		n, err := c.write(b)
 		if err != nil {
 			c.drop(causeLost)
@@ -164,10 +171,10 @@ func (c *Conn) push(b []byte) (rest bool, err error) {
 			c.finish()
 			return false, nil
 		}
-		c.state |= sending
-		c.sender.Go(c.send)
+		c.tail = &tail{sent: make(chan struct{})}
+		go c.send(c.tail)
 	}
-	c.tail = append(c.tail, b...)
+	c.tail.bytes = append(c.tail.bytes, b...)
 	return true, nil
 }
 
@@ -176,10 +183,10 @@ func (c *Conn) write(b []byte) (int, error) {
 	if c.raw == nil {
 		return 0, nil
 	}
-	c.tryBuf, c.tryN, c.tryErr = b, 0, nil
+	c.tryBuf, c.tryN, c.tryErr = b, 0, 0
 	err := c.raw.Write(c.try)
 	c.tryBuf = nil
-	if err == nil {
+	if err == nil && c.tryErr != 0 {
 		err = c.tryErr
 	}
 	return c.tryN, err
@@ -189,14 +196,16 @@ func (c *Conn) write(b []byte) (int, error) {
 func (c *Conn) attempt(fd uintptr) bool {
 	for {
 		n, err := syscall.Write(int(fd), c.tryBuf)
-		switch err {
-		case nil:
+		if err == nil {
 			c.tryN = n
+			return true
+		}
+		switch errno, _ := err.(syscall.Errno); errno { //nolint:errorlint // syscall.Write wraps nothing
 		case syscall.EINTR:
 			continue
 		case syscall.EAGAIN:
 		default:
-			c.tryErr = err
+			c.tryErr = errno
 		}
 		return true
 	}
@@ -204,13 +213,13 @@ func (c *Conn) attempt(fd uintptr) bool {
 
 // send sends the tail, and what is put behind it meanwhile, then tells the hub. It is the only place that waits for the
 // peer to read.
-func (c *Conn) send() {
+func (c *Conn) send(t *tail) {
+	defer close(t.sent)
 	for {
 		c.mu.Lock()
-		tail := c.tail
-		if len(tail) == 0 || c.state&closed != 0 {
+		if len(t.bytes) == 0 || c.state&closed != 0 {
 			tell := c.state&(owed|closed) == owed
-			c.state &^= sending | owed
+			c.state &^= owed
 			c.tail = nil
 			c.finish()
 			c.mu.Unlock()
@@ -219,11 +228,12 @@ func (c *Conn) send() {
 			}
 			return
 		}
-		c.tail, c.control = nil, 0
-		err := c.SetWriteDeadline(time.Now().Add(c.patienceNow()))
+		b := t.bytes
+		t.bytes, t.control = nil, 0
+		err := c.SetWriteDeadline(time.Now().Add(c.patience()))
 		c.mu.Unlock()
 		if err == nil {
-			_, err = c.Conn.Write(tail)
+			_, err = c.Conn.Write(b)
 		}
 		if err == nil {
 			err = c.SetWriteDeadline(time.Time{})
@@ -239,7 +249,7 @@ func (c *Conn) send() {
 // finish half-closes the socket once a close frame is out: nothing follows it, and the peer need not wait for its own
 // timeout to learn that. The caller holds mu.
 func (c *Conn) finish() {
-	if c.state&(closeSent|closed|sending) == closeSent {
+	if c.tail == nil && c.state&(closeSent|closed) == closeSent {
 		if tcp, ok := c.Conn.(*net.TCPConn); ok {
 			_ = tcp.CloseWrite() // what failed is gone anyway
 		}
@@ -276,7 +286,7 @@ func (c *Conn) CloseNow() {
 func (c *Conn) Close() error {
 	c.mu.Lock()
 	defer c.mu.Unlock()
-	if c.state&sending == 0 {
+	if c.tail == nil {
 		c.drop(causeNone)
 	}
 	return nil
@@ -286,23 +296,26 @@ func (c *Conn) Close() error {
 // no goroutine of the connection is left.
 func (c *Conn) settle() {
 	c.mu.Lock()
-	if c.state&(sending|closeSent|closed) == sending|closeSent {
+	t := c.tail
+	if t != nil && c.state&(closeSent|closed) == closeSent {
 		c.state |= ending
-		_ = c.SetWriteDeadline(time.Now().Add(c.patienceNow())) // cuts short the write that is under way
+		_ = c.SetWriteDeadline(time.Now().Add(c.patience())) // cuts short the write that is under way
 	} else {
 		c.drop(causeNone)
 	}
 	c.mu.Unlock()
-	c.sender.Wait()
+	if t != nil {
+		<-t.sent
+	}
 	c.CloseNow()
 }
 
-// patienceNow is how long a write may wait for the peer. The caller holds mu.
-func (c *Conn) patienceNow() time.Duration {
+// patience is how long a write may wait for the peer. The caller holds mu.
+func (c *Conn) patience() time.Duration {
 	if c.state&ending != 0 {
-		return min(c.patience, lingerTime)
+		return min(c.h.cfg.Patience, lingerTime)
 	}
-	return c.patience
+	return c.h.cfg.Patience
 }
 
 // status tells whether a close frame is out, and why the connection dropped itself if it did.

@@ -37,12 +37,11 @@ func pair(t *testing.T, tr transport) (*Conn, net.Conn) {
 			t.Fatal(err)
 		}
 	}
-	c := &Conn{}
-	c.init(server, nil, 10*time.Second)
+	c := &Conn{h: &Handler{cfg: Config{Patience: 10 * time.Second}}}
+	c.init(server, nil)
 	t.Cleanup(func() {
 		_ = client.Close()
-		c.CloseNow()
-		c.sender.Wait()
+		c.settle()
 	})
 	return c, client
 }
@@ -192,8 +191,8 @@ func TestFloodOfUnreadPongs(t *testing.T) {
 			}
 			c.mu.Lock()
 			defer c.mu.Unlock()
-			if len(c.tail) > 2*controlLimit {
-				t.Fatalf("%d bytes wait", len(c.tail))
+			if c.tail != nil && len(c.tail.bytes) > 2*controlLimit {
+				t.Fatalf("%d bytes wait", len(c.tail.bytes))
 			}
 		})
 	}
@@ -203,7 +202,7 @@ func TestFloodOfUnreadPongs(t *testing.T) {
 func TestStalledPeerIsDropped(t *testing.T) {
 	t.Parallel()
 	c, _ := pair(t, overPipe)
-	c.patience = 20 * time.Millisecond
+	c.h.cfg.Patience = 20 * time.Millisecond
 	blocked, err := c.TryWrite(wire.AppendTextFrame(nil, []byte("{}")), false)
 	if !blocked || err != nil {
 		t.Fatalf("TryWrite: %v, %v", blocked, err)

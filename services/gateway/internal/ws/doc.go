@@ -5,7 +5,7 @@
 //
 // coder/websocket does the handshake, the control frames and the messages that come in. What goes out is framed by the
 // hub and written to the socket directly: one write for many frames, shared between connections, without a goroutine. For
-// that, Accept is handed a ResponseWriter whose Hijack returns this package's [Conn] with buffers of 128 and 144 bytes
+// that, Accept is handed a ResponseWriter whose Hijack returns this package's [Conn] with buffers of 96 and 128 bytes
 // instead of net/http's 4 KiB each, and the handler returns: what is left of a connection is the socket, the library's
 // Conn, the session and one goroutine that reads. Nothing may capture the request, the response or that ResponseWriter:
 // it would keep net/http's buffers alive, 11 KiB a connection.

@@ -2,7 +2,6 @@ package ws
 
 import (
 	"bufio"
-	"bytes"
 	"context"
 	"errors"
 	"fmt"
@@ -144,11 +143,10 @@ func hostAllowed(hosts []string, host string) bool {
 
 // upgrade makes the request a connection and starts its reader.
 func (h *Handler) upgrade(w http.ResponseWriter, r *http.Request) bool {
-	c := &Conn{}
+	c := &Conn{h: h}
 	opts := h.accept
-	opts.OnPingReceived = func(context.Context, []byte) bool { return h.pinged(c) }
-	opts.OnPongReceived = func(context.Context, []byte) { c.session.Heard() }
-	ws, err := websocket.Accept(&hijacker{ResponseWriter: w, conn: c, patience: h.cfg.Patience}, r, &opts)
+	opts.OnPingReceived, opts.OnPongReceived = c.pinged, c.ponged
+	ws, err := websocket.Accept(&hijacker{ResponseWriter: w, conn: c}, r, &opts)
 	if err != nil {
 		h.cfg.Metrics.refused[refusedHandshake].Inc()
 		h.cfg.Log.Debug("handshake refused", zap.Error(err))
@@ -168,15 +166,14 @@ func (h *Handler) upgrade(w http.ResponseWriter, r *http.Request) bool {
 // hijacker is the ResponseWriter that makes Accept use our Conn and small buffers. It must not outlive the handler.
 type hijacker struct {
 	http.ResponseWriter
-	conn     *Conn
-	patience time.Duration
+	conn *Conn
 }
 
-// The library's buffers: a client's messages are mostly shorter than readBuffer, longer ones are read past it; the
+// The library's buffers: readBuffer takes control frames and short messages, the rest of longer ones is read past it; the
 // largest control frame of a server, 2 + 125 bytes, fits in writeBuffer, so that it is one Write.
 const (
-	readBuffer  = 128
-	writeBuffer = 144
+	readBuffer  = 96
+	writeBuffer = 128
 )
 
 // Hijack takes the connection from net/http.
@@ -186,6 +183,6 @@ func (w *hijacker) Hijack() (net.Conn, *bufio.ReadWriter, error) {
 		return nil, nil, fmt.Errorf("hijacking the connection: %w", err)
 	}
 	early, _ := rw.Peek(rw.Reader.Buffered()) // cannot fail: it is buffered
-	w.conn.init(nc, bytes.Clone(early), w.patience)
+	w.conn.init(nc, early)
 	return w.conn, bufio.NewReadWriter(bufio.NewReaderSize(w.conn, readBuffer), bufio.NewWriterSize(w.conn, writeBuffer)), nil
 }

@@ -1,6 +1,7 @@
 package ws
 
 import (
+	"context"
 	"errors"
 	"io"
 	"net"
@@ -99,8 +100,12 @@ func (h *Handler) violate(c *Conn, code wire.CloseCode) error {
 	return errViolation
 }
 
+// ponged takes a pong.
+func (c *Conn) ponged(context.Context, []byte) { c.session.Heard() }
+
 // pinged decides about a ping: true answers it.
-func (h *Handler) pinged(c *Conn) bool {
+func (c *Conn) pinged(context.Context, []byte) bool {
+	h := c.h
 	h.cfg.Metrics.received[receivedPing].Inc()
 	c.session.Heard()
 	if c.pings.take(h.clock(), wire.PingInterval, wire.PingBurst) == 0 {
@@ -136,7 +141,15 @@ func (h *Handler) message(c *Conn, typ websocket.MessageType, r io.Reader) error
 		h.cfg.Metrics.received[receivedInvalid].Inc()
 		return h.violate(c, wire.CloseInvalidUTF8)
 	}
-	return h.dispatch(c, b.bytes)
+	return h.apart(c, b.bytes)
+}
+
+// apart is dispatch on a goroutine of its own, which is waited for. Decoding takes more stack than reading does, and the
+// reader's stack is kept as long as its connection: 4 KiB of each for something that a dashboard does once.
+func (h *Handler) apart(c *Conn, b []byte) error {
+	done := make(chan error, 1)
+	go func() { done <- h.dispatch(c, b) }()
+	return <-done
 }
 
 // throttle makes a client wait that sends too fast: what it sends meanwhile waits in its own kernel.

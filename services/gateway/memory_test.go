@@ -1,0 +1,331 @@
+package gateway
+
+import (
+	"bufio"
+	"context"
+	"encoding/binary"
+	"errors"
+	"fmt"
+	"io"
+	"net"
+	"net/http"
+	"os"
+	"os/exec"
+	"runtime"
+	"runtime/debug"
+	"strconv"
+	"strings"
+	"sync"
+	"sync/atomic"
+	"testing"
+	"time"
+
+	"github.com/prometheus/client_golang/prometheus"
+	"go.uber.org/zap"
+
+	"github.com/linkpulse/linkpulse/pkg/httpserver"
+	"github.com/linkpulse/linkpulse/pkg/wire"
+	"github.com/linkpulse/linkpulse/services/gateway/internal/hub"
+	"github.com/linkpulse/linkpulse/services/gateway/internal/ws"
+)
+
+// maxPerConnection is what an idle dashboard with ten subscriptions may cost this process, in bytes of heap and stack.
+// The usual way to use the library, with the reader in the handler, costs 23 KiB.
+const maxPerConnection = 8704
+
+// TestMemoryPerConnection opens real connections from another process and measures this one. It has updates, heartbeats
+// and pongs behind it when it measures, so that what only a busy connection grows (a stack, a buffer) is in the figure.
+func TestMemoryPerConnection(t *testing.T) { //nolint:paralleltest // others would be in the figure
+	if raceEnabled {
+		t.Skip("the race detector's own memory would be measured")
+	}
+	const connections = 1000
+	b := newBench(t, 2*time.Second)
+	// What there is once for everybody is there before: the links, the loops' buffers, what the runtime keeps of the
+	// handshakes.
+	endWarm := b.dashboards(300, 10)
+	b.counts.addAll()
+	before := inUse()
+	end := b.dashboards(connections, 10)
+	for range 3 { // updates for everybody
+		b.counts.addAll()
+		time.Sleep(700 * time.Millisecond) // and a heartbeat, and its pong
+	}
+	after := inUse()
+	if n := b.ws.Open(); n != connections+300 {
+		t.Fatalf("%d connections are left", n)
+	}
+	per := (after - before) / connections
+	t.Logf("%d bytes per connection of heap and stack", per)
+	if per > maxPerConnection {
+		t.Errorf("%d bytes per connection, want at most %d", per, maxPerConnection)
+	}
+	end()
+	endWarm()
+}
+
+// inUse returns the bytes of heap and stack in use.
+func inUse() int64 {
+	runtime.GC()
+	runtime.GC() // finalizers and pools take two
+	debug.FreeOSMemory()
+	var m runtime.MemStats
+	runtime.ReadMemStats(&m)
+	return int64(m.HeapInuse + m.StackInuse)
+}
+
+// bench is the sending half of a gateway, with counts that a test moves: real sockets, the real handler, the real hub.
+type bench struct {
+	tb     testing.TB
+	addr   string
+	counts *benchCounts
+	ws     *ws.Handler
+}
+
+func newBench(tb testing.TB, heartbeat time.Duration) *bench {
+	tb.Helper()
+	registry := prometheus.NewRegistry()
+	b := &bench{tb: tb, counts: &benchCounts{links: map[string]*benchLink{}}}
+	h := hub.New(hub.Config{Gateway: "bench", Epoch: 1, Heartbeat: heartbeat, Counts: b.counts, Metrics: hub.NewMetrics(registry)})
+	b.ws = ws.New(ws.Config{
+		Join:      func(c *ws.Conn) (ws.Session, error) { return h.Join(c, nil) },
+		Accepting: func() error { return nil }, MaxConnections: 1 << 20, Patience: 2 * heartbeat,
+		Log: zap.NewNop(), Metrics: ws.NewMetrics(registry),
+	})
+	l, err := httpserver.Listen(tb.Context(), "127.0.0.1:0")
+	if err != nil {
+		tb.Fatal(err)
+	}
+	b.addr = l.Addr().String()
+	ctx, cancel := context.WithCancel(context.WithoutCancel(tb.Context()))
+	var running sync.WaitGroup
+	running.Go(func() { h.Run(ctx) })
+	running.Go(func() {
+		if err := httpserver.Serve(ctx, httpserver.New(b.ws, zap.NewNop()), l, time.Second); err != nil {
+			tb.Error(err)
+		}
+	})
+	tb.Cleanup(func() {
+		cancel()
+		running.Wait()
+		b.ws.Wait()
+	})
+	return b
+}
+
+// dashboards starts a process that opens n connections with k subscriptions each, and returns when all are subscribed;
+// end stops it.
+func (b *bench) dashboards(n, k int) (end func()) {
+	b.tb.Helper()
+	cmd := exec.CommandContext(b.tb.Context(), os.Args[0])
+	cmd.Env = append(os.Environ(), fmt.Sprintf("%s=%s %d %d", dashboardsEnv, b.addr, n, k))
+	cmd.Stderr = os.Stderr
+	in, err := cmd.StdinPipe()
+	if err != nil {
+		b.tb.Fatal(err)
+	}
+	out, err := cmd.StdoutPipe()
+	if err != nil {
+		b.tb.Fatal(err)
+	}
+	if err := cmd.Start(); err != nil {
+		b.tb.Fatal(err)
+	}
+	if line, err := bufio.NewReader(out).ReadString('\n'); line != "subscribed\n" {
+		b.tb.Fatalf("dashboards: %q, %v", line, err)
+	}
+	return func() {
+		_ = in.Close()
+		if err := cmd.Wait(); err != nil {
+			b.tb.Error(err)
+		}
+	}
+}
+
+// benchCounts are counts without a log.
+type benchCounts struct {
+	mu    sync.Mutex
+	links map[string]*benchLink
+}
+
+type benchLink struct {
+	count    atomic.Int64
+	watchers sync.Map
+}
+
+func (c *benchCounts) Watch(link string, w hub.Watcher) hub.Watched {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	l := c.links[link]
+	if l == nil {
+		l = &benchLink{}
+		c.links[link] = l
+	}
+	l.watchers.Store(w, true)
+	return l
+}
+
+func (c *benchCounts) CompleteTo() time.Time { return time.Now() }
+
+func (c *benchCounts) addAll() {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	for _, l := range c.links {
+		l.add()
+	}
+}
+
+func (l *benchLink) add() {
+	l.count.Add(1)
+	l.watchers.Range(func(w, _ any) bool {
+		w.(hub.Watcher).Changed()
+		return true
+	})
+}
+
+func (l *benchLink) Read() (hub.Reading, bool) {
+	n := l.count.Load()
+	return hub.Reading{Seq: n, Count: n, At: time.Now().UnixMilli()}, true
+}
+
+func (l *benchLink) Release(w hub.Watcher) { l.watchers.Delete(w) }
+
+// dashboardsEnv makes this test binary a process of dashboards instead: "address connections subscriptions".
+const dashboardsEnv = "GATEWAY_TEST_DASHBOARDS"
+
+// runDashboards is that process. It ends with its standard input.
+func runDashboards(spec string) error {
+	f := strings.Fields(spec)
+	if len(f) != 3 {
+		return fmt.Errorf("%s is %q", dashboardsEnv, spec)
+	}
+	n, err := strconv.Atoi(f[1])
+	if err != nil {
+		return err
+	}
+	k, err := strconv.Atoi(f[2])
+	if err != nil {
+		return err
+	}
+	failed := make(chan error, n)
+	for i := range n {
+		c, err := dialRaw(f[0])
+		if err != nil {
+			return err
+		}
+		var links []string
+		for j := range k {
+			links = append(links, fmt.Sprintf("link-%d", (i*7+j)%1000))
+		}
+		if err := c.subscribe(links); err != nil {
+			return err
+		}
+		go func() { failed <- c.answerPings() }()
+	}
+	fmt.Println("subscribed")
+	stopped := make(chan struct{})
+	go func() {
+		_, _ = io.Copy(io.Discard, os.Stdin)
+		close(stopped)
+	}()
+	select {
+	case err := <-failed:
+		return err
+	case <-stopped:
+		return nil
+	}
+}
+
+// rawClient is a WebSocket client that only does what these tests need.
+type rawClient struct {
+	net.Conn
+	r *bufio.Reader
+}
+
+func dialRaw(addr string) (*rawClient, error) {
+	nc, err := net.Dial("tcp4", addr)
+	if err != nil {
+		return nil, err
+	}
+	c := &rawClient{Conn: nc, r: bufio.NewReaderSize(nc, 4096)}
+	_, err = fmt.Fprintf(nc, "GET /ws HTTP/1.1\r\nHost: %s\r\nConnection: Upgrade\r\nUpgrade: websocket\r\n"+
+		"User-Agent: Mozilla/5.0 (X11; Linux x86_64) AppleWebKit/537.36 (KHTML, like Gecko) Chrome/140.0.0.0 Safari/537.36\r\n"+
+		"Cookie: session=%s\r\nAccept-Language: en-GB,en;q=0.9\r\n"+
+		"Sec-WebSocket-Version: 13\r\nSec-WebSocket-Key: dGhlIHNhbXBsZSBub25jZQ==\r\n\r\n", addr, strings.Repeat("x", 500))
+	if err != nil {
+		return nil, err
+	}
+	resp, err := http.ReadResponse(c.r, nil)
+	if err != nil {
+		return nil, err
+	}
+	_ = resp.Body.Close()
+	if resp.StatusCode != http.StatusSwitchingProtocols {
+		return nil, fmt.Errorf("handshake: %s", resp.Status)
+	}
+	return c, nil
+}
+
+// send sends a frame, masked with zeros.
+func (c *rawClient) send(first byte, payload []byte) error {
+	b := []byte{first, 0x80 | byte(len(payload))}
+	if len(payload) > 125 {
+		b = binary.BigEndian.AppendUint16([]byte{first, 0x80 | 126}, uint16(len(payload)))
+	}
+	_, err := c.Write(append(append(b, 0, 0, 0, 0), payload...))
+	return err
+}
+
+// frame reads a frame.
+func (c *rawClient) frame() (op byte, payload []byte, err error) {
+	var head [4]byte
+	if _, err := io.ReadFull(c.r, head[:2]); err != nil {
+		return 0, nil, err
+	}
+	n := int(head[1])
+	if n == 126 {
+		if _, err := io.ReadFull(c.r, head[2:]); err != nil {
+			return 0, nil, err
+		}
+		n = int(binary.BigEndian.Uint16(head[2:]))
+	}
+	payload = make([]byte, n)
+	_, err = io.ReadFull(c.r, payload)
+	return head[0] & 0x0f, payload, err
+}
+
+func (c *rawClient) subscribe(links []string) error {
+	m := wire.AppendClient(nil, wire.ClientMessage{Type: wire.TypeSubscribe, Links: links, IntervalMs: wire.KeepInterval})
+	if err := c.send(0x81, m); err != nil {
+		return err
+	}
+	for {
+		op, payload, err := c.frame()
+		if err != nil {
+			return err
+		}
+		if op == 1 && strings.HasPrefix(string(payload), `{"type":"subscribed"`) {
+			return nil
+		}
+		if op == 8 {
+			return fmt.Errorf("closed: %q", payload)
+		}
+		if op == 9 {
+			if err := c.send(0x8a, payload); err != nil {
+				return err
+			}
+		}
+	}
+}
+
+func (c *rawClient) answerPings() error {
+	for {
+		op, payload, err := c.frame()
+		if err == nil && op == 9 {
+			err = c.send(0x8a, payload)
+		}
+		if err != nil {
+			return errors.Join(errors.New("a dashboard lost its connection"), err)
+		}
+	}
+}
