@@ -42,7 +42,7 @@ func newMetrics(registry prometheus.Registerer, h *Handler) (*metrics, error) {
 		ack: prometheus.NewHistogram(prometheus.HistogramOpts{
 			Namespace: namespace, Subsystem: subsystem, Name: "append_seconds",
 			Help:    "Time from when a request was received until Kafka had answered for all of its clicks.",
-			Buckets: prometheus.ExponentialBucketsRange(0.0001, 30, 18),
+			Buckets: []float64{.0002, .0005, .001, .002, .005, .01, .02, .05, .1, .2, .5, 1, 2, 5, 10, 30},
 		}),
 	}
 	inFlight := prometheus.NewGaugeFunc(prometheus.GaugeOpts{
