@@ -54,17 +54,17 @@ func (c *Cluster) ensureTopic(ctx context.Context, spec TopicSpec) error {
 		if err == nil || errors.Is(err, kafka.TopicAlreadyExists) {
 			break
 		}
+		t.refresh(err)
 		if permanent(err) || !pause.wait(ctx) {
 			return fmt.Errorf("creating topic %s: %w", spec.Name, err)
 		}
-		t.refresh()
 	}
 	for {
-		t.refresh()
-		err := t.checkLeaders(ctx, spec.Name, 1)
+		err := t.led(ctx)
 		if err == nil {
 			break
 		}
+		t.refresh(err)
 		if !pause.wait(ctx) {
 			return fmt.Errorf("waiting for topic %s: %w", spec.Name, err)
 		}
@@ -72,14 +72,24 @@ func (c *Cluster) ensureTopic(ctx context.Context, spec TopicSpec) error {
 	return c.CheckTopic(ctx, spec)
 }
 
+// led returns nil if every partition that the topic has, has a leader. Whether there are enough is not its question.
+func (t *topicClient) led(ctx context.Context) error {
+	parts, err := t.partitions(ctx)
+	if err != nil {
+		return err
+	}
+	_, err = t.leaders(ctx, max(len(parts), 1))
+	return err
+}
+
 func (t *topicClient) create(ctx context.Context, spec TopicSpec) error {
 	topic := kafka.TopicConfig{Topic: spec.Name, NumPartitions: spec.Partitions, ReplicationFactor: spec.Replicas}
 	for _, name := range slices.Sorted(maps.Keys(spec.Settings)) {
 		topic.ConfigEntries = append(topic.ConfigEntries, kafka.ConfigEntry{ConfigName: name, ConfigValue: spec.Settings[name]})
 	}
-	res, err := t.CreateTopics(ctx, &kafka.CreateTopicsRequest{Topics: []kafka.TopicConfig{topic}})
+	res, err := t.client().CreateTopics(ctx, &kafka.CreateTopicsRequest{Topics: []kafka.TopicConfig{topic}})
 	if err != nil {
-		return err
+		return t.explain(ctx, err)
 	}
 	return res.Errors[spec.Name]
 }
@@ -97,7 +107,7 @@ func (c *Cluster) CheckTopic(ctx context.Context, spec TopicSpec) error {
 	if err != nil {
 		return err
 	}
-	parts, err := t.partitions(ctx, spec.Name)
+	parts, err := t.partitions(ctx)
 	if err != nil {
 		return fmt.Errorf("checking topic %s: %w", spec.Name, err)
 	}
@@ -125,11 +135,11 @@ const resourceTopic = kafka.ResourceTypeTopic
 
 // settings returns the topic's settings, defaults included.
 func (t *topicClient) settings(ctx context.Context, topic string) (map[string]string, error) {
-	res, err := t.DescribeConfigs(ctx, &kafka.DescribeConfigsRequest{
+	res, err := t.client().DescribeConfigs(ctx, &kafka.DescribeConfigsRequest{
 		Resources: []kafka.DescribeConfigRequestResource{{ResourceType: resourceTopic, ResourceName: topic}},
 	})
 	if err != nil {
-		return nil, err
+		return nil, t.explain(ctx, err)
 	}
 	settings := map[string]string{}
 	for _, r := range res.Resources {

@@ -14,38 +14,29 @@ import (
 )
 
 const (
-	// metadataTTL is how old a client's picture of leaders may get by itself. Leader errors refresh it at once.
+	// metadataTTL is how old a client's picture of leaders may get by itself. Errors refresh it at once.
 	metadataTTL = 2 * time.Second
 	// dialTimeout bounds a connection, with its TLS handshake and SASL exchange.
 	dialTimeout = 3 * time.Second
 	// requestTimeout bounds a request. The client tells the broker half of it as the time to wait for replicas.
 	requestTimeout = 5 * time.Second
-	// refreshEvery is the least time between two refreshes of a topic's metadata that errors cause. All partitions of a
-	// topic share connections and metadata; when a broker dies they all notice at once.
-	refreshEvery = 100 * time.Millisecond
 )
 
 // Cluster is a Kafka cluster. It is safe for concurrent use.
 type Cluster struct {
-	cfg      Config
 	addr     net.Addr
 	log      *zap.Logger
 	registry prometheus.Registerer
 	base     kafka.Transport // a template: its settings are copied for each topic
+	conns    connections
+
+	// ends with the cluster, and with it the client library's goroutines that look after metadata
+	ctx    context.Context //nolint:containedctx // belongs to no call; Close cancels it
+	cancel context.CancelFunc
 
 	mu     sync.Mutex // guards what follows; never held across I/O
 	topics map[string]*topicClient
 	closed bool
-}
-
-// topicClient sends the requests that concern one topic. Each topic has connections and metadata of its own: the client
-// library otherwise reads the metadata of every topic of the cluster.
-type topicClient struct {
-	*kafka.Client
-	transport *kafka.Transport
-
-	mu        sync.Mutex // guards refreshed
-	refreshed time.Time
 }
 
 // Option changes how a cluster is opened.
@@ -53,7 +44,7 @@ type Option func(*Cluster)
 
 // WithDialer makes connections with dial.
 func WithDialer(dial func(ctx context.Context, network, address string) (net.Conn, error)) Option {
-	return func(c *Cluster) { c.base.Dial = dial }
+	return func(c *Cluster) { c.conns.dialer = dial }
 }
 
 // WithLogger logs to log; the default is silence.
@@ -79,26 +70,32 @@ func Open(cfg Config, opts ...Option) (*Cluster, error) {
 		return nil, fmt.Errorf("opening kafka: SASL: %w", err)
 	}
 	c := &Cluster{
-		cfg: cfg, addr: kafka.TCP(cfg.Brokers...), log: zap.NewNop(), topics: map[string]*topicClient{},
-		base: kafka.Transport{
-			DialTimeout: dialTimeout, MetadataTTL: metadataTTL, ClientID: cfg.ClientID, TLS: tlsConfig, SASL: mechanism,
-		},
+		addr: kafka.TCP(cfg.Brokers...), log: zap.NewNop(), topics: map[string]*topicClient{},
+		conns: connections{dialer: new(net.Dialer).DialContext},
 	}
 	for _, o := range opts {
 		o(c)
 	}
+	c.ctx, c.cancel = context.WithCancel(context.Background()) //nolint:forbidigo // the root of what lives until Close
+	c.base = kafka.Transport{
+		Dial: c.conns.dial, DialTimeout: dialTimeout, MetadataTTL: metadataTTL, ClientID: cfg.ClientID,
+		TLS: tlsConfig, SASL: mechanism, Context: c.ctx,
+	}
 	return c, nil
 }
 
-// Close ends every connection. Requests under way fail.
+// Close breaks every connection: requests under way fail, and so do later ones. The goroutines that served them end.
 func (c *Cluster) Close() {
 	c.mu.Lock()
-	defer c.mu.Unlock()
 	c.closed = true
-	for _, t := range c.topics {
-		t.transport.CloseIdleConnections()
+	topics := c.topics
+	c.topics = nil
+	c.mu.Unlock()
+	c.cancel()
+	c.conns.close()
+	for _, t := range topics {
+		t.close()
 	}
-	clear(c.topics)
 }
 
 // errClusterClosed reports a request after Close.
@@ -111,58 +108,26 @@ func (c *Cluster) topic(name string) (*topicClient, error) {
 	if c.closed {
 		return nil, errClusterClosed
 	}
-	if t, ok := c.topics[name]; ok {
-		return t, nil
+	t, ok := c.topics[name]
+	if !ok {
+		t = &topicClient{c: c, name: name}
+		t.current.Store(c.newClient(name))
+		c.topics[name] = t
 	}
-	transport := &kafka.Transport{
-		Dial: c.base.Dial, DialTimeout: c.base.DialTimeout, MetadataTTL: c.base.MetadataTTL, ClientID: c.base.ClientID,
-		TLS: c.base.TLS, SASL: c.base.SASL, MetadataTopics: []string{name},
-	}
-	t := &topicClient{
-		Client:    &kafka.Client{Addr: c.addr, Timeout: requestTimeout, Transport: transport},
-		transport: transport,
-	}
-	c.topics[name] = t
 	return t, nil
 }
 
-// refresh forgets the topic's leaders and drops its idle connections, so that the next request asks anew. Without it a
-// moved leader is found when the metadata expires: 3.4 s on average instead of 25 ms.
-func (t *topicClient) refresh() {
-	t.mu.Lock()
-	defer t.mu.Unlock()
-	if time.Since(t.refreshed) < refreshEvery {
-		return
-	}
-	t.refreshed = time.Now()
-	t.transport.CloseIdleConnections()
+// newClient returns a client with connections and metadata of its own, which it reads for one topic: the library
+// otherwise reads the metadata of every topic of the cluster.
+func (c *Cluster) newClient(topic string) *kafka.Client {
+	return &kafka.Client{Addr: c.addr, Timeout: requestTimeout, Transport: &kafka.Transport{
+		Dial: c.base.Dial, DialTimeout: c.base.DialTimeout, MetadataTTL: c.base.MetadataTTL, ClientID: c.base.ClientID,
+		TLS: c.base.TLS, SASL: c.base.SASL, Context: c.base.Context, MetadataTopics: []string{topic},
+	}}
 }
 
-// Bounds are the first offset of a partition and the one after its last.
-type Bounds struct{ Start, End int64 }
-
-// Bounds returns the bounds of a partition as of now.
-func (c *Cluster) Bounds(ctx context.Context, topic string, partition int32) (Bounds, error) {
-	t, err := c.topic(topic)
-	if err != nil {
-		return Bounds{}, err
-	}
-	res, err := t.ListOffsets(ctx, &kafka.ListOffsetsRequest{Topics: map[string][]kafka.OffsetRequest{
-		topic: {kafka.FirstOffsetOf(int(partition)), kafka.LastOffsetOf(int(partition))},
-	}})
-	if err == nil {
-		err = errNoPartition
-		for _, p := range res.Topics[topic] {
-			if p.Partition == int(partition) {
-				if err = p.Error; err == nil {
-					return Bounds{Start: p.FirstOffset, End: p.LastOffset}, nil
-				}
-			}
-		}
-	}
-	t.refresh()
-	return Bounds{}, fmt.Errorf("asking for the bounds of %s/%d: %w", topic, partition, err)
+// dropConnections closes what a client keeps open. Requests under way are not disturbed: each holds the connections that
+// it began with, and they are closed behind the last one.
+func dropConnections(client *kafka.Client) {
+	client.Transport.(*kafka.Transport).CloseIdleConnections() //nolint:forcetypeassert // newClient made it
 }
-
-// errNoPartition reports an answer that does not tell of the partition that was asked for.
-var errNoPartition = errors.New("the answer does not name the partition")

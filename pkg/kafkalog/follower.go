@@ -73,7 +73,7 @@ func (f *Follower) Fetch(ctx context.Context) (feed.Batch, error) {
 	fetchCtx, cancel := context.WithTimeout(ctx, fetchTimeout)
 	defer cancel()
 	sent := time.Now()
-	res, err := t.Fetch(fetchCtx, &kafka.FetchRequest{
+	res, err := t.client().Fetch(fetchCtx, &kafka.FetchRequest{
 		Topic: f.topic, Partition: int(f.partition), Offset: f.next,
 		MinBytes: 1, MaxBytes: fetchBytes, MaxWait: fetchWait,
 	})
@@ -85,7 +85,8 @@ func (f *Follower) Fetch(ctx context.Context) (feed.Batch, error) {
 	case errors.Is(err, kafka.OffsetOutOfRange):
 		return nil, f.outOfRange(ctx)
 	default:
-		t.refresh()
+		err = t.explain(ctx, err)
+		t.refresh(err)
 		return nil, fmt.Errorf("fetching %s/%d at %d: %w", f.topic, f.partition, f.next, err)
 	}
 	b := &f.batch
@@ -158,11 +159,20 @@ func (b *Batch) read(res *kafka.FetchResponse, from int64) error {
 	if !ok {
 		return b.readRecords(res.Records)
 	}
+	if len(stream.Records) > 0 {
+		// An answer begins with the batch that spans the offset that was asked for. Where compaction has removed the end
+		// of that batch there is no record at it or behind it, and where the batch ends the library does not tell: the
+		// cursor goes on by one, or it would be answered with the same batch for ever.
+		b.marks.Next = from + 1
+	}
 	for _, part := range stream.Records {
-		if control, ok := part.(*protocol.ControlBatch); ok {
+		switch part := part.(type) {
+		case *protocol.ControlBatch:
 			// A marker of somebody's transaction: one record, which nobody reads and which has an offset.
-			b.marks.Next = max(b.marks.Next, control.Offset()+1)
+			b.marks.Next = max(b.marks.Next, part.Offset()+1)
 			continue
+		case *protocol.RecordBatch: // it may have lost all its records, and is kept for its producer's sequence
+			b.marks.Next = max(b.marks.Next, part.Offset()+1)
 		}
 		if err := b.readRecords(part); err != nil {
 			return err

@@ -1,21 +1,19 @@
 package kafkalog
 
 import (
-	"context"
 	"errors"
 	"fmt"
 	"sync"
 	"time"
-
-	"github.com/segmentio/kafka-go"
 )
 
 const (
-	// probeEvery is how often a producer looks whether every partition has a leader. It matters where nobody produces:
-	// a producer that is not ready gets no traffic that could show that it has recovered.
+	// probeEvery is how often a producer looks whether every partition has a leader, and asks each leader for something
+	// small. It matters where nobody produces: a producer that is not ready gets no traffic that could show that it has
+	// recovered, and one that is quiet gets none that could show that it would fail.
 	probeEvery = time.Second
-	// failingFor is how long a partition must fail before the producer says that it is not ready. Moving a leader takes
-	// less; taking every pod out for it would turn a pause into an outage.
+	// failingFor is how long a partition, or the probe, must fail before the producer says that it is not ready. Moving a
+	// leader takes less; taking every pod out for it would turn a pause into an outage.
 	failingFor = 5 * time.Second
 	// quietFor is after how long without an attempt a partition that failed is given another chance.
 	quietFor = 2 * time.Second
@@ -39,16 +37,26 @@ var errNotProbed = fmt.Errorf("%w: not asked yet", ErrNoLeader)
 // health is what a producer knows of its ability to produce.
 type health struct {
 	mu      sync.Mutex // guards what follows
-	err     error      // of the last probe
+	probe   failure    // err is nil after a success
+	proven  bool       // a probe has succeeded
 	failing map[int32]failure
 	skew    time.Duration
 	skewed  bool // skew was measured: the topic has LogAppendTime
 }
 
-// failure of a partition's appends.
+// failure of a partition's appends, or of probes: from the beginning of the first attempt that failed, to the end of the
+// last.
 type failure struct {
 	since, last time.Time
 	err         error
+}
+
+// again notes one more failure.
+func (f *failure) again(began time.Time, err error) {
+	if f.err == nil {
+		f.since = began
+	}
+	f.last, f.err = time.Now(), err
 }
 
 func (h *health) succeeded(partition int32) {
@@ -57,18 +65,15 @@ func (h *health) succeeded(partition int32) {
 	delete(h.failing, partition)
 }
 
-func (h *health) failed(partition int32, err error) {
+// failed notes an attempt that began then.
+func (h *health) failed(partition int32, began time.Time, err error) {
 	h.mu.Lock()
 	defer h.mu.Unlock()
 	if h.failing == nil {
 		h.failing = map[int32]failure{}
 	}
-	now := time.Now()
-	f, ok := h.failing[partition]
-	if !ok {
-		f.since = now
-	}
-	f.last, f.err = now, err
+	f := h.failing[partition]
+	f.again(began, err)
 	h.failing[partition] = f
 }
 
@@ -90,12 +95,18 @@ func (h *health) appended(at, began, ended time.Time) {
 	h.skew, h.skewed = skew, true
 }
 
-func (h *health) probed(err error) {
+// probed notes the outcome of a probe that began then. A good one gives partitions that failed and then got no traffic
+// another chance.
+func (h *health) probed(began time.Time, err error) {
 	h.mu.Lock()
 	defer h.mu.Unlock()
-	h.err = err
+	if err != nil {
+		h.probe.again(began, err)
+		return
+	}
+	h.probe, h.proven = failure{}, true
 	for partition, f := range h.failing {
-		if err == nil && time.Since(f.last) > quietFor {
+		if time.Since(f.last) > quietFor {
 			delete(h.failing, partition)
 		}
 	}
@@ -117,8 +128,11 @@ func (p *Producer) Ready() error {
 	if p.closed.Load() {
 		return ErrClosed
 	}
-	if h.err != nil {
-		return h.err
+	if h.probe.err != nil && (!h.proven || time.Since(h.probe.since) > failingFor) {
+		return h.probe.err
+	}
+	if !h.proven {
+		return errNotProbed
 	}
 	for partition, f := range h.failing {
 		if age := time.Since(f.since); age > failingFor {
@@ -131,55 +145,24 @@ func (p *Producer) Ready() error {
 	return nil
 }
 
-// probe asks for the topic's leaders until the producer is closed.
+// probe asks the topic's leaders until the producer is closed.
 func (p *Producer) probe() {
 	ticker := time.NewTicker(probeEvery)
 	defer ticker.Stop()
 	for {
-		err := p.client.checkLeaders(p.ctx, p.cfg.Topic, p.cfg.Partitions)
+		began := time.Now()
+		err := p.client.askLeaders(p.ctx, p.cfg.Partitions)
 		if p.ctx.Err() != nil {
 			return
 		}
 		if err != nil {
-			p.client.refresh()
+			p.client.refresh(err)
 		}
-		p.health.probed(err)
+		p.health.probed(began, err)
 		select {
 		case <-p.ctx.Done():
 			return
 		case <-ticker.C:
 		}
 	}
-}
-
-// checkLeaders returns nil if every partition of the topic below partitions has a leader.
-func (t *topicClient) checkLeaders(ctx context.Context, topic string, partitions int) error {
-	parts, err := t.partitions(ctx, topic)
-	if err != nil {
-		return fmt.Errorf("%w: %w", ErrNoLeader, err)
-	}
-	has := make(map[int]bool, len(parts))
-	for _, p := range parts {
-		has[p.ID] = p.Error == nil && p.Leader.Host != ""
-	}
-	for i := range partitions {
-		if !has[i] {
-			return fmt.Errorf("%w: %s/%d has no leader", ErrNoLeader, topic, i)
-		}
-	}
-	return nil
-}
-
-// partitions returns the partitions of a topic.
-func (t *topicClient) partitions(ctx context.Context, topic string) ([]kafka.Partition, error) {
-	res, err := t.Metadata(ctx, &kafka.MetadataRequest{Topics: []string{topic}})
-	if err != nil {
-		return nil, err
-	}
-	for _, found := range res.Topics {
-		if found.Name == topic {
-			return found.Partitions, found.Error
-		}
-	}
-	return nil, kafka.UnknownTopicOrPartition
 }

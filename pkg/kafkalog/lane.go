@@ -55,14 +55,19 @@ func (l *lane) add(m *Message) (*batch, int32, error) {
 	b := l.open(size)
 	before := len(b.buf)
 	place := b.add(m)
-	grown := len(b.buf) - before
-	l.bytes += grown
-	l.p.metrics.queued.Add(float64(grown))
-	l.ring()
+	l.bytes += len(b.buf) - before
 	return b, place, nil
 }
 
-// open returns a batch with room for size bytes. The caller holds mu.
+// queued is how many bytes wait for their outcome.
+func (l *lane) queued() int {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	return l.bytes
+}
+
+// open returns a batch with room for size bytes. The caller holds mu. Whoever opens a batch wakes the goroutine, and
+// nobody else needs to: it takes batches until there is none.
 func (l *lane) open(size int) *batch {
 	if n := len(l.queue); n > 0 && len(l.queue[n-1].buf)+size <= l.p.cfg.BatchBytes {
 		return l.queue[n-1]
@@ -70,6 +75,7 @@ func (l *lane) open(size int) *batch {
 	b := newBatch(l.spare, time.Now())
 	l.spare = nil
 	l.queue = append(l.queue, b)
+	l.ring()
 	return b
 }
 
@@ -127,9 +133,7 @@ func (l *lane) settle(b *batch, clean bool) {
 		l.spare = b.buf
 	}
 	l.mu.Unlock()
-	m := l.p.metrics
-	m.queued.Sub(float64(size))
-	if b.err == nil {
+	if m := l.p.metrics; b.err == nil {
 		m.records.Add(float64(b.count))
 		m.batchRecords.Observe(float64(b.count))
 		m.ackSeconds.Observe(time.Since(b.opened).Seconds())
@@ -148,20 +152,27 @@ func (l *lane) send(b *batch) (clean bool) {
 		sealed  bool
 	)
 	for attempt := 0; ; attempt++ {
+		if ctx.Err() != nil && !perhaps { // it waited too long behind others, or the producer was closed
+			b.err = l.giveUp(false, context.Cause(ctx))
+			return false
+		}
 		if !sealed {
 			if err := l.ensureSession(ctx, &pause); err != nil {
-				b.err = fmt.Errorf("%w: %w", ErrNotAppended, err)
+				b.err = l.giveUp(perhaps, err) // never perhaps: a batch is sealed anew only while it is not
 				return false
 			}
 			b.seal(l.session, l.sequence)
 			sealed = true
 		}
-		v, err := l.attempt(ctx, b)
-		switch v {
-		case acked:
+		began := time.Now()
+		v, err := l.attempt(ctx, b, attempt == 0)
+		if v == acked {
 			l.sequence = nextSequence(l.sequence, b.count)
 			l.p.health.succeeded(l.partition)
 			return attempt == 0
+		}
+		l.p.health.failed(l.partition, began, err)
+		switch v {
 		case uncertain:
 			perhaps = true
 		case desync:
@@ -169,28 +180,27 @@ func (l *lane) send(b *batch) (clean bool) {
 			// may go with it, unless an attempt may have been appended under the old one.
 			l.started, sealed = false, false
 			if perhaps {
-				b.err = l.unknown(err)
+				b.err = l.giveUp(perhaps, err)
 				return false
 			}
 		case hopeless:
-			if perhaps {
-				b.err = l.unknown(err)
-			} else {
-				b.err = fmt.Errorf("%w: %w", ErrNotAppended, err)
-			}
+			b.err = l.giveUp(perhaps, err)
 			return false
-		case refused:
+		case refused, acked:
 		}
-		l.p.health.failed(l.partition, err)
 		if !pause.wait(ctx) {
-			if perhaps {
-				b.err = l.unknown(err)
-			} else {
-				b.err = fmt.Errorf("%w within %v: %w", ErrNotAppended, l.p.cfg.Deadline, err)
-			}
+			b.err = l.giveUp(perhaps, fmt.Errorf("within %v: %w", l.p.cfg.Deadline, err))
 			return false
 		}
 	}
+}
+
+// giveUp returns the outcome of a batch that is not tried again.
+func (l *lane) giveUp(perhaps bool, err error) error {
+	if perhaps {
+		return l.unknown(err)
+	}
+	return fmt.Errorf("%w: %w", ErrNotAppended, err)
 }
 
 // unknown gives up on a batch that may have been appended. The session ends with it: the broker's next expected sequence
@@ -204,9 +214,9 @@ func (l *lane) unknown(err error) error {
 }
 
 // attempt sends the batch once.
-func (l *lane) attempt(ctx context.Context, b *batch) (verdict, error) {
+func (l *lane) attempt(ctx context.Context, b *batch, first bool) (verdict, error) {
 	began := time.Now()
-	res, err := l.p.client.RawProduce(ctx, &kafka.RawProduceRequest{
+	res, err := l.p.client.client().RawProduce(ctx, &kafka.RawProduceRequest{
 		Topic: l.p.cfg.Topic, Partition: int(l.partition), RequiredAcks: kafka.RequireAll,
 		RawRecords: protocol.RawRecordSet{Reader: bytes.NewReader(b.buf)},
 	})
@@ -214,30 +224,34 @@ func (l *lane) attempt(ctx context.Context, b *batch) (verdict, error) {
 	if v == acked {
 		if res != nil && res.Error == nil {
 			b.offset = res.BaseOffset
-			l.p.health.appended(res.LogAppendTime, began, time.Now())
+			if first { // the answer to a retry may tell when an earlier attempt was appended
+				l.p.health.appended(res.LogAppendTime, began, time.Now())
+			}
 		}
 		return v, nil
 	}
 	if err == nil {
 		err = res.Error
 	}
+	err = l.p.client.explain(ctx, err)
 	l.p.metrics.retries.WithLabelValues(reason).Inc()
-	l.p.client.refresh()
+	l.p.client.refresh(err)
 	return v, err
 }
 
 // ensureSession makes sure of a producer id, for as long as ctx lasts.
 func (l *lane) ensureSession(ctx context.Context, pause *backoff) error {
 	for !l.started {
+		began := time.Now()
 		s, err := l.p.client.newSession(ctx)
 		if err == nil {
 			l.session, l.sequence, l.started = s, 0, true
 			return nil
 		}
 		l.p.metrics.retries.WithLabelValues("session").Inc()
-		l.p.health.failed(l.partition, err)
-		l.p.client.refresh()
-		if !pause.wait(ctx) {
+		l.p.health.failed(l.partition, began, err)
+		l.p.client.refresh(err)
+		if v, _ := judge(nil, err); v == hopeless || !pause.wait(ctx) {
 			return err
 		}
 	}

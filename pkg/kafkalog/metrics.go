@@ -10,10 +10,12 @@ type producerMetrics struct {
 	retries      *prometheus.CounterVec
 	unknown      prometheus.Counter
 	queueFull    prometheus.Counter
-	queued       prometheus.Gauge
+	queued       prometheus.GaugeFunc
+
+	registry prometheus.Registerer // nil: not registered
 }
 
-func newProducerMetrics(registry prometheus.Registerer) (*producerMetrics, error) {
+func newProducerMetrics(queued func() float64) *producerMetrics {
 	opts := func(name, help string) prometheus.Opts {
 		return prometheus.Opts{Namespace: "linkpulse", Subsystem: "producer", Name: name, Help: help}
 	}
@@ -34,23 +36,44 @@ func newProducerMetrics(registry prometheus.Registerer) (*producerMetrics, error
 			"Batches that were given up without knowing whether they are in the log."))),
 		queueFull: prometheus.NewCounter(prometheus.CounterOpts(opts("queue_full_total",
 			"Messages that were not taken because their partition's queue was full."))),
-		queued: prometheus.NewGauge(prometheus.GaugeOpts(opts("queued_bytes",
-			"Bytes that wait for their acknowledgement."))),
+		queued: prometheus.NewGaugeFunc(prometheus.GaugeOpts(opts("queued_bytes",
+			"Bytes that wait for their acknowledgement.")), queued),
 	}
 	for _, reason := range []string{
 		"leader", "not_enough_replicas", "broker", "replication", "sequence", "refused", "dial", "timeout", "connection", "session",
 	} {
 		m.retries.WithLabelValues(reason)
 	}
+	return m
+}
+
+func (m *producerMetrics) all() []prometheus.Collector {
+	return []prometheus.Collector{m.records, m.batchRecords, m.ackSeconds, m.retries, m.unknown, m.queueFull, m.queued}
+}
+
+// register registers all metrics or, where that fails, none.
+func (m *producerMetrics) register(registry prometheus.Registerer) error {
 	if registry == nil {
-		return m, nil
+		return nil
 	}
-	for _, c := range []prometheus.Collector{
-		m.records, m.batchRecords, m.ackSeconds, m.retries, m.unknown, m.queueFull, m.queued,
-	} {
+	for i, c := range m.all() {
 		if err := registry.Register(c); err != nil {
-			return nil, err
+			for _, done := range m.all()[:i] {
+				registry.Unregister(done)
+			}
+			return err
 		}
 	}
-	return m, nil
+	m.registry = registry
+	return nil
+}
+
+// unregister makes room for the next producer of the process.
+func (m *producerMetrics) unregister() {
+	if m.registry == nil {
+		return
+	}
+	for _, c := range m.all() {
+		m.registry.Unregister(c)
+	}
 }

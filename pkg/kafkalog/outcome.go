@@ -55,12 +55,18 @@ func judgeCode(code kafka.Error) (v verdict, reason string) {
 	switch code {
 	case kafka.DuplicateSequenceNumber:
 		return acked, "" // an earlier attempt had been appended; the broker has forgotten where
-	case kafka.NotLeaderForPartition, kafka.LeaderNotAvailable, kafka.UnknownTopicOrPartition, kafka.FencedLeaderEpoch,
-		kafka.UnknownLeaderEpoch:
+	case kafka.NotLeaderForPartition, kafka.UnknownTopicOrPartition:
+		// A broker also says this of a batch that it has appended, when it stops leading the partition, or is relieved of
+		// it, before the replicas have the batch (kafka.cluster.Partition.checkEnoughReplicasReachOffset). They may have
+		// it all the same.
+		return uncertain, "leader"
+	case kafka.KafkaStorageError: // and this when the disk under the batch breaks meanwhile
+		return uncertain, "broker"
+	case kafka.LeaderNotAvailable, kafka.FencedLeaderEpoch, kafka.UnknownLeaderEpoch:
 		return refused, "leader"
 	case kafka.NotEnoughReplicas:
 		return refused, "not_enough_replicas"
-	case kafka.BrokerNotAvailable, kafka.ReplicaNotAvailable, kafka.KafkaStorageError, kafka.GroupLoadInProgress,
+	case kafka.BrokerNotAvailable, kafka.ReplicaNotAvailable, kafka.GroupLoadInProgress,
 		kafka.GroupCoordinatorNotAvailable, kafka.NotCoordinatorForGroup:
 		return refused, "broker"
 	case kafka.RequestTimedOut, kafka.NotEnoughReplicasAfterAppend, kafka.NetworkException, kafka.Unknown:
@@ -76,8 +82,9 @@ func judgeCode(code kafka.Error) (v verdict, reason string) {
 func judgeTransport(err error) (v verdict, reason string) {
 	var op *net.OpError
 	switch {
-	case errors.Is(err, protocol.ErrNoTopic), errors.Is(err, protocol.ErrNoPartition), errors.Is(err, protocol.ErrNoLeader),
-		errors.Is(err, kafka.ErrGroupClosed):
+	case errors.Is(err, errClusterClosed):
+		return hopeless, "dial"
+	case errors.Is(err, protocol.ErrNoTopic), errors.Is(err, protocol.ErrNoPartition), errors.Is(err, protocol.ErrNoLeader):
 		return refused, "leader" // nobody to send to, so nothing was sent
 	case errors.As(err, &op) && op.Op == "dial":
 		return refused, "dial"

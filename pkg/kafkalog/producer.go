@@ -20,8 +20,9 @@ type ProducerConfig struct {
 	QueueBytes int
 	// BatchBytes bounds a batch. Default 512 KiB, half of what brokers take by default.
 	BatchBytes int
-	// Deadline is how long a message is tried for. Default 30 s: the duplicate window of readers is sized for clients
-	// that retry for as long again.
+	// Deadline is how long a message is tried for, counted from the first one of its batch: when a batch is given up, so
+	// are those that queued behind it as long. Default 30 s: the duplicate window of readers is sized for clients that
+	// retry for as long again.
 	Deadline time.Duration
 }
 
@@ -32,6 +33,7 @@ func (c *ProducerConfig) setDefaults() {
 	if c.BatchBytes <= 0 {
 		c.BatchBytes = 512 << 10
 	}
+	c.BatchBytes = min(c.BatchBytes, c.QueueBytes)
 	if c.Deadline <= 0 {
 		c.Deadline = 30 * time.Second
 	}
@@ -81,20 +83,29 @@ func (c *Cluster) NewProducer(ctx context.Context, cfg ProducerConfig) (*Produce
 	if err != nil {
 		return nil, err
 	}
-	metrics, err := newProducerMetrics(c.registry)
-	if err != nil {
+	p := &Producer{cfg: cfg, client: client, log: c.log}
+	for i := range cfg.Partitions {
+		p.lanes = append(p.lanes, newLane(p, int32(i))) //nolint:gosec // a Kafka partition count
+	}
+	p.metrics = newProducerMetrics(p.queued)
+	if err := p.metrics.register(c.registry); err != nil {
 		return nil, fmt.Errorf("producing to %s: %w", cfg.Topic, err)
 	}
-	p := &Producer{cfg: cfg, client: client, log: c.log, metrics: metrics}
 	p.ctx, p.cancel = context.WithCancel(context.WithoutCancel(ctx))
-	p.health.err = errNotProbed
-	for i := range cfg.Partitions {
-		l := newLane(p, int32(i)) //nolint:gosec // a Kafka partition count
-		p.lanes = append(p.lanes, l)
+	for _, l := range p.lanes {
 		p.done.Go(l.run)
 	}
 	p.done.Go(p.probe)
 	return p, nil
+}
+
+// queued is how many bytes wait for their outcome, in all partitions.
+func (p *Producer) queued() float64 {
+	n := 0
+	for _, l := range p.lanes {
+		n += l.queued()
+	}
+	return float64(n)
 }
 
 // Append appends messages and returns when the outcome of each is known: its Err and Offset say it. It returns the first
@@ -103,18 +114,20 @@ func (c *Cluster) NewProducer(ctx context.Context, cfg ProducerConfig) (*Produce
 func (p *Producer) Append(msgs []Message) error {
 	for i := range msgs {
 		m := &msgs[i]
-		m.Offset, m.Err, m.batch = -1, nil, nil
-		if p.closed.Load() {
-			m.Err = ErrClosed
-			continue
-		}
+		m.Offset = -1
 		m.batch, m.place, m.Err = p.lanes[m.Partition].add(m)
 	}
-	var first error
+	var (
+		first   error
+		settled *batch // messages that follow each other are often in one batch
+	)
 	for i := range msgs {
 		m := &msgs[i]
 		if b := m.batch; b != nil {
-			<-b.done
+			if b != settled {
+				<-b.done
+				settled = b
+			}
 			m.batch = nil
 			m.Err = b.err
 			if b.err == nil && b.offset >= 0 {
@@ -132,12 +145,12 @@ func (p *Producer) Append(msgs []Message) error {
 // fails. No goroutine is left behind.
 func (p *Producer) Close(ctx context.Context) error {
 	p.closed.Store(true)
+	for _, l := range p.lanes {
+		l.close()
+	}
 	drained := make(chan struct{})
 	go func() {
 		defer close(drained)
-		for _, l := range p.lanes {
-			l.close()
-		}
 		for _, l := range p.lanes {
 			<-l.ended
 		}
@@ -151,6 +164,7 @@ func (p *Producer) Close(ctx context.Context) error {
 	p.cancel()
 	<-drained
 	p.done.Wait()
+	p.metrics.unregister()
 	return err
 }
 

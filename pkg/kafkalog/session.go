@@ -20,7 +20,7 @@ type session struct {
 // a transaction coordinator, which makes the broker create its topic.
 func (t *topicClient) newSession(ctx context.Context) (session, error) {
 	// -1 for both: -1 and 0 together is an invalid request.
-	res, err := t.InitProducerID(ctx, &kafka.InitProducerIDRequest{ProducerID: -1, ProducerEpoch: -1})
+	res, err := t.client().InitProducerID(ctx, &kafka.InitProducerIDRequest{ProducerID: -1, ProducerEpoch: -1})
 	if err == nil {
 		err = res.Error
 	}
@@ -28,7 +28,7 @@ func (t *topicClient) newSession(ctx context.Context) (session, error) {
 		err = errNoProducerID
 	}
 	if err != nil {
-		return session{}, fmt.Errorf("asking for a producer id: %w", err)
+		return session{}, fmt.Errorf("asking for a producer id: %w", t.explain(ctx, err))
 	}
 	return session{id: int64(res.Producer.ProducerID), epoch: int16(res.Producer.ProducerEpoch)}, nil //nolint:gosec // an int16 on the wire
 }
