@@ -1,0 +1,275 @@
+package e2e
+
+import (
+	"bytes"
+	"context"
+	"fmt"
+	"math/rand/v2"
+	"net"
+	"os"
+	"path/filepath"
+	"strings"
+	"sync"
+	"testing"
+	"testing/synctest"
+	"time"
+
+	"github.com/twmb/franz-go/pkg/kgo"
+	"go.uber.org/zap"
+	"go.uber.org/zap/zapcore"
+
+	"github.com/linkpulse/linkpulse/pkg/deployment"
+	"github.com/linkpulse/linkpulse/pkg/fold"
+	"github.com/linkpulse/linkpulse/services/linkpulse/internal/broker"
+	"github.com/linkpulse/linkpulse/services/linkpulse/internal/history"
+	"github.com/linkpulse/linkpulse/services/linkpulse/internal/simnet"
+	"github.com/linkpulse/linkpulse/services/linkpulse/stack"
+)
+
+// The lives that are simulated: a while of load during which things break, then a time to heal, in virtual time.
+const (
+	simLoad  = 30 * time.Second
+	simQuiet = 60 * time.Second
+	// simHeartbeat is short, so that a dead connection is found in the quiet time, twice over.
+	simHeartbeat = 5 * time.Second
+)
+
+func TestSimulation(t *testing.T) {
+	t.Parallel()
+	first, last := uint64(1), uint64(*seedCount)
+	if testing.Short() {
+		last = min(last, 10)
+	}
+	if *onlySeed != 0 {
+		first, last = *onlySeed, *onlySeed
+	}
+	for seed := first; seed <= last; seed++ {
+		t.Run(fmt.Sprint("seed=", seed), func(t *testing.T) {
+			t.Parallel()
+			synctest.Test(t, func(t *testing.T) { simulate(t, seed) })
+		})
+	}
+}
+
+// world is the system under simulation and everybody around it.
+type world struct {
+	t        *testing.T
+	rng      *rand.Rand
+	net      *simnet.Network
+	stack    *stack.Stack
+	log      *lines
+	recorder history.Recorder
+
+	links      []string
+	dashboards []*dashboard
+	people     sync.WaitGroup // dashboards
+	stopPeople context.CancelFunc
+
+	faults     sync.WaitGroup // faults that take a while
+	restarting chan struct{}  // holds one while a part is being restarted
+	mu         sync.Mutex     // guards heals
+	heals      []func()       // end what would otherwise go on
+}
+
+// record is the deployment of the simulation. The window is small enough to move on while a run lasts, and wide enough
+// for the visitors' retries.
+func record() deployment.Record {
+	return deployment.Record{
+		Topic: "clicks", Partitions: 3, Window: 500, Within: time.Hour, FoldVersion: fold.Version, Epoch: 1,
+	}
+}
+
+func simulate(t *testing.T, seed uint64) {
+	w := &world{
+		t: t, net: simnet.New(seed), rng: rand.New(rand.NewPCG(seed, 0)), log: &lines{}, restarting: make(chan struct{}, 1),
+		links: []string{"x7Kp2", "a3bZ9", "jobs", "docs", "launch"},
+	}
+	defer func() {
+		if t.Failed() {
+			w.explain(seed)
+		}
+	}()
+	w.start()
+	w.watch()
+	w.breakThings(w.visit())
+	w.heal()
+	log := w.stop()
+	violations, err := history.Check(w.recorder.Events(), log)
+	if err != nil {
+		t.Error(err)
+	}
+	if err := history.Error(violations); err != nil {
+		t.Error(err)
+	}
+	w.notVacuous()
+}
+
+// start brings the system up on the network in memory.
+func (w *world) start() {
+	host := w.net.Host("stack")
+	cfg := stack.Config{
+		Log:          zap.New(zapcore.NewCore(zapcore.NewJSONEncoder(zap.NewProductionEncoderConfig()), w.log, zap.DebugLevel)),
+		Net:          stack.Network{Listen: host.Listen, Dial: host.Dial},
+		Broker:       broker.Config{Nodes: 3},
+		Deployment:   record(),
+		IngestAddr:   "127.0.0.1:8080",
+		GatewayAddrs: []string{"127.0.0.1:8081", "127.0.0.1:8082"},
+		Heartbeat:    simHeartbeat,
+		Drain:        2 * time.Second,
+	}
+	s, err := stack.Start(w.t.Context(), cfg)
+	if err != nil {
+		w.t.Fatalf("starting the system: %v", err)
+	}
+	w.stack = s
+}
+
+// watch opens dashboards, some of them on slow lines.
+func (w *world) watch() {
+	ctx, cancel := context.WithCancel(w.t.Context())
+	w.stopPeople = cancel
+	for i := range 4 {
+		name := fmt.Sprint("dashboard-", i)
+		host := w.net.Host(name)
+		host.Buffer = 512 << w.rng.IntN(6)
+		links := append([]string(nil), w.links...)
+		w.rng.Shuffle(len(links), func(i, j int) { links[i], links[j] = links[j], links[i] })
+		d := newDashboard(name, links[:1+w.rng.IntN(len(links))], w.stack.Gateways(), host.Dial, &w.recorder)
+		d.first = i
+		jitter := rand.New(rand.NewPCG(w.rng.Uint64(), 0))
+		d.backOff = func(n int) time.Duration {
+			return time.Duration(jitter.Int64N(int64(100*time.Millisecond) << min(n, 5)))
+		}
+		w.dashboards = append(w.dashboards, d)
+		later := time.Duration(w.rng.Int64N(int64(simLoad / 2)))
+		w.people.Go(func() {
+			pause(ctx, later)
+			d.run(ctx)
+		})
+	}
+}
+
+// visit lets visitors loose and returns what waits for them to be done, after the time of load.
+func (w *world) visit() (wait func()) {
+	ctx, cancel := context.WithTimeout(w.t.Context(), simLoad)
+	var visitors sync.WaitGroup
+	for range 3 {
+		v := newVisitor(w.stack.Ingest, w.net.Host("visitor").Dial, &w.recorder, w.rng.Uint64())
+		rate := 1 + w.rng.Float64()*10
+		visitors.Go(func() {
+			defer v.close()
+			v.keepVisiting(ctx, rate, w.links)
+		})
+	}
+	return func() {
+		visitors.Wait()
+		cancel()
+	}
+}
+
+// heal ends every fault and gives the system time to get over it.
+func (w *world) heal() {
+	w.net.Heal()
+	w.mu.Lock()
+	heals := w.heals
+	w.mu.Unlock()
+	for _, heal := range heals {
+		heal()
+	}
+	w.faults.Wait()
+	pause(w.t.Context(), simQuiet)
+}
+
+// stop ends everybody and returns what the log holds.
+func (w *world) stop() history.Log {
+	w.stopPeople()
+	w.people.Wait()
+	ctx, cancel := context.WithTimeout(context.WithoutCancel(w.t.Context()), 2*time.Minute)
+	defer cancel()
+	if err := w.stack.StopIngest(ctx); err != nil { // it alone writes
+		w.t.Errorf("stopping ingest: %v", err)
+	}
+	reader := w.net.Host("reader")
+	log, err := readLog(ctx, record(), kgo.SeedBrokers(w.stack.Kafka()...),
+		kgo.Dialer(func(ctx context.Context, network, address string) (net.Conn, error) {
+			return reader.Dial(ctx, network, address)
+		}))
+	if err != nil {
+		w.t.Errorf("reading the log: %v", err)
+	}
+	if err := w.stack.Stop(ctx); err != nil {
+		w.t.Errorf("stopping the system: %v", err)
+	}
+	select {
+	case err := <-w.stack.Failures():
+		w.t.Errorf("a part ended by itself: %v", err)
+	default:
+	}
+	synctest.Wait()
+	if n := w.net.Open(simnet.Path{}); n > 0 {
+		w.t.Errorf("%d connections are left open", n)
+	}
+	return log
+}
+
+// notVacuous makes sure that the run said something.
+func (w *world) notVacuous() {
+	seen := make(map[history.Kind]int)
+	for _, e := range w.recorder.Events() {
+		seen[e.Kind]++
+	}
+	for _, kind := range []history.Kind{history.Acked, history.Subscribed, history.Update, history.Heartbeat, history.Shown} {
+		if seen[kind] == 0 {
+			w.t.Errorf("the history has no %q: %v", kind, seen)
+		}
+	}
+	w.t.Logf("history: %v", seen)
+}
+
+// explain says how to repeat a run that failed and leaves its history and log, with -artifacts for good.
+func (w *world) explain(seed uint64) {
+	w.t.Logf("replay: go test ./e2e -run TestSimulation -seed %d -v -artifacts", seed)
+	dir := w.t.ArtifactDir()
+	var events bytes.Buffer
+	if err := history.WriteEvents(&events, w.recorder.Events()); err != nil {
+		w.t.Log(err)
+	}
+	for name, content := range map[string][]byte{"history.jsonl": events.Bytes(), "log.jsonl": w.log.bytes()} {
+		if err := os.WriteFile(filepath.Join(dir, name), content, 0o600); err != nil {
+			w.t.Log(err)
+		}
+	}
+}
+
+// hostOf returns host:port of a base URL.
+func hostOf(url string) string { return strings.TrimPrefix(url, "http://") }
+
+// pause lets time go by.
+func pause(ctx context.Context, d time.Duration) {
+	timer := time.NewTimer(d)
+	defer timer.Stop()
+	select {
+	case <-timer.C:
+	case <-ctx.Done():
+	}
+}
+
+// lines collects a log.
+type lines struct {
+	mu  sync.Mutex // guards buf
+	buf bytes.Buffer
+}
+
+func (l *lines) Write(p []byte) (int, error) {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	return l.buf.Write(p)
+}
+
+func (l *lines) Sync() error { return nil }
+
+func (l *lines) bytes() []byte {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	return bytes.Clone(l.buf.Bytes())
+}
