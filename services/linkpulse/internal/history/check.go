@@ -7,6 +7,7 @@ import (
 	"slices"
 	"sort"
 	"strings"
+	"time"
 
 	"github.com/linkpulse/linkpulse/pkg/click"
 )
@@ -38,12 +39,16 @@ const (
 	RuleBack Rule = "a dashboard's count went back"
 	// RuleUntold: a dashboard shows only what a gateway told it.
 	RuleUntold Rule = "a dashboard shows what it was not told"
-	// RuleWatermark: what was acknowledged before the watermark of a heartbeat is in the counts told on that connection.
-	// It compares the clock of the clients with that of the gateways: the same one, or this rule accuses the clocks.
+	// RuleWatermark: what was acknowledged before the watermark of a heartbeat is in the counts told on that connection,
+	// or on its way for less than [Grace]: an update of a hot link waits for a moment, a heartbeat does not. The rule
+	// compares the clock of the clients with that of the gateways: the same one, or it accuses the clocks.
 	RuleWatermark Rule = "a heartbeat claims clicks that were not told"
 	// RuleFinal: once the system is healed and quiet, every dashboard shows the total of each link that it watches.
 	RuleFinal Rule = "after heal and quiet a dashboard does not show the total"
 )
+
+// Grace is how long after a heartbeat the updates that it vouches for may arrive.
+const Grace = 2 * time.Second
 
 // Violation is a broken promise.
 type Violation struct {
@@ -92,6 +97,7 @@ func Check(events []Event, log Log) ([]Violation, error) {
 		shown:   make(map[clientLink]click.Count),
 		watched: make(map[clientLink]bool),
 		acks:    f.acks(events),
+		vouched: make(map[string][]vouch),
 	}
 	for i, e := range events {
 		c.event(i, e)
@@ -131,6 +137,7 @@ type checker struct {
 	shown      map[clientLink]click.Count          // the last count shown
 	watched    map[clientLink]bool                 // what dashboards want
 	acks       map[string][]ack                    // of each link, by time
+	vouched    map[string][]vouch                  // of each connection, what heartbeats claim and was not told yet
 	violations []Violation
 }
 
@@ -140,6 +147,9 @@ func (c *checker) report(rule Rule, event int, format string, args ...any) {
 
 func (c *checker) event(i int, e Event) {
 	watch := clientLink{e.Client, e.Link}
+	if e.Connection != "" {
+		c.judgeVouched(e)
+	}
 	switch e.Kind {
 	case Acked:
 		c.clicks[clickKey{e.Link, e.ID}] = Acked
@@ -162,7 +172,7 @@ func (c *checker) event(i int, e Event) {
 	case Unsubscribed:
 		delete(c.told, connLink{e.Connection, e.Link})
 	case Heartbeat:
-		c.judgeHeartbeat(i, e)
+		c.hearHeartbeat(i, e)
 	case Shown:
 		c.judgeCount(i, e)
 		c.judgeShown(i, e)
@@ -208,7 +218,16 @@ func (c *checker) judgeUpdate(i int, e Event) {
 	}
 }
 
-func (c *checker) judgeHeartbeat(i int, e Event) {
+// vouch is a claim of a heartbeat that the counts told have still to make good.
+type vouch struct {
+	connLink
+	next  int64 // the seq that must be told
+	due   time.Time
+	event int
+}
+
+// hearHeartbeat notes what a heartbeat claims beyond what was told.
+func (c *checker) hearHeartbeat(i int, e Event) {
 	for k, told := range c.told {
 		if k.conn != e.Connection {
 			continue
@@ -216,10 +235,22 @@ func (c *checker) judgeHeartbeat(i int, e Event) {
 		acks := c.acks[k.link]
 		n := sort.Search(len(acks), func(n int) bool { return !acks[n].at.Before(e.CompleteTo) })
 		if n > 0 && acks[n-1].next > told.Seq {
-			c.report(RuleWatermark, i, "%v; %s was told, and a click at seq %d was acknowledged before",
-				e, reading(k.link, told), acks[n-1].next)
+			c.vouched[k.conn] = append(c.vouched[k.conn], vouch{k, acks[n-1].next, e.At.Add(Grace), i})
 		}
 	}
+}
+
+// judgeVouched looks, when something was heard on a connection, at what should have been heard on it before.
+func (c *checker) judgeVouched(e Event) {
+	c.vouched[e.Connection] = slices.DeleteFunc(c.vouched[e.Connection], func(v vouch) bool {
+		told, subscribed := c.told[v.connLink]
+		late := subscribed && told.Seq < v.next && e.At.After(v.due)
+		if late {
+			c.report(RuleWatermark, v.event, "connection %s was told %s, and %v later not of a click before seq %d that was acknowledged",
+				v.conn, reading(v.link, told), Grace, v.next)
+		}
+		return late || !subscribed || told.Seq >= v.next
+	})
 }
 
 func (c *checker) judgeShown(i int, e Event) {

@@ -31,10 +31,10 @@ func drawWorld(t *rapid.T) *world {
 		Partitions: make([]Partition, rapid.IntRange(1, 3).Draw(t, "partitions")),
 	}
 	for range rapid.IntRange(4, 25).Draw(t, "clicks") {
-		w.click(rapid.SampledFrom(w.links).Draw(t, "link"))
+		w.click(rapid.SampledFrom(w.links).Draw(t, "link"), rapid.SampledFrom([]Kind{Acked, Unknown}).Draw(t, "outcome"))
 	}
-	w.click("a") // so that every mutation finds something to break
-	w.click("a")
+	w.click("a", Acked) // so that every mutation finds something to break
+	w.click("a", Acked)
 	for i := range rapid.IntRange(1, 3).Draw(t, "dashboards") {
 		w.dashboard(fmt.Sprintf("d%d", i))
 	}
@@ -42,16 +42,12 @@ func drawWorld(t *rapid.T) *world {
 }
 
 // click appends one click, with the doubles that a retry may leave behind.
-func (w *world) click(link string) {
+func (w *world) click(link string, kind Kind) {
 	w.nextID++
 	c := click.Record{Bot: rapid.Bool().Draw(w.t, "bot")}
 	c.ID[0] = w.nextID
 	p := &w.log.Partitions[click.Partition(link, len(w.log.Partitions))]
-	kind, times := Acked, 1
-	if w.nextID > 1 {
-		kind = rapid.SampledFrom([]Kind{Acked, Unknown}).Draw(w.t, "outcome")
-		times = rapid.IntRange(0, 2).Draw(w.t, "times")
-	}
+	times := rapid.IntRange(0, 2).Draw(w.t, "times")
 	if kind == Acked {
 		times = max(times, 1)
 	}
@@ -229,12 +225,14 @@ func TestPlantedViolations(t *testing.T) {
 			w.events = append(w.events, Event{Kind: Watch, Client: "dreamer", Link: "a"},
 				Event{Kind: Shown, Client: "dreamer", Link: "a", Count: w.at("a", w.end("a"))})
 		}},
-		"a heartbeat overtakes an update": {RuleWatermark, func(w *world) {
+		"a heartbeat claims what is not told": {RuleWatermark, func(w *world) {
 			beat := w.events[w.last(kind(Update))]
 			w.events = append(w.events, Event{At: w.clock(), Kind: Acked, Link: "a", ID: click.ID{249}})
 			w.appendRecord("a", click.ID{249}, 0)
 			beat.Kind, beat.CompleteTo = Heartbeat, w.clock()
 			w.events = append(w.events, beat)
+			beat.At, beat.CompleteTo = w.clock().Add(Grace+time.Second), time.UnixMilli(0)
+			w.events = append(w.events, beat) // the connection lives, and the update did not come
 		}},
 		"a dashboard never heard the last click": {RuleFinal, func(w *world) {
 			w.events = append(w.events, Event{Kind: Acked, Link: "a", ID: click.ID{252}})
@@ -297,6 +295,26 @@ func TestAckAfterUnknownIsAnAck(t *testing.T) {
 		violations, err := Check(events, Log{Window: 1, Within: time.Hour, Partitions: []Partition{{}}})
 		if err != nil || len(violations) != 1 || violations[0].Rule != RuleLost {
 			t.Errorf("%v: %v, %v; want the click reported as lost", events, violations, err)
+		}
+	}
+}
+
+func TestAnUpdateMayFollowItsHeartbeatSoon(t *testing.T) {
+	t.Parallel()
+	log := Log{Epoch: 1, Window: 5, Within: time.Hour, Partitions: []Partition{partition(rec{"a", 1, 0, false})}}
+	now, before := click.Count{Epoch: 1, Seq: 1, Count: 1}, click.Count{Epoch: 1}
+	acked, beat := time.UnixMilli(1000), time.UnixMilli(2000)
+	on := func(at time.Time, k Kind, c click.Count, delta int64) Event {
+		return Event{At: at, Kind: k, Client: "d", Connection: "c", Link: "a", Count: c, Delta: delta, CompleteTo: beat}
+	}
+	for delay, want := range map[time.Duration]int{Grace: 0, Grace + 1: 1} {
+		violations, err := Check([]Event{
+			on(acked, Subscribed, before, 0),
+			{At: acked, Kind: Acked, Link: "a", ID: click.ID{1}},
+			on(beat, Heartbeat, click.Count{}, 0), on(beat.Add(delay), Update, now, 1),
+		}, log)
+		if err != nil || len(violations) != want {
+			t.Errorf("an update %v after its heartbeat: %v, %v; want %d violations", delay, err, Error(violations), want)
 		}
 	}
 }
