@@ -26,7 +26,7 @@ type connection struct {
 func (c *connections) dial(ctx context.Context, network, address string) (net.Conn, error) {
 	inner, err := c.dialer(ctx, network, address)
 	if err != nil {
-		return nil, err
+		return nil, &dialError{err}
 	}
 	conn := &connection{Conn: inner, of: c}
 	if !c.add(conn) {
@@ -35,6 +35,12 @@ func (c *connections) dial(ctx context.Context, network, address string) (net.Co
 	}
 	return conn, nil
 }
+
+// dialError reports that there is no connection, so that nothing was sent.
+type dialError struct{ cause error }
+
+func (e *dialError) Error() string { return "connecting: " + e.cause.Error() }
+func (e *dialError) Unwrap() error { return e.cause }
 
 func (c *connections) add(conn *connection) bool {
 	c.mu.Lock()

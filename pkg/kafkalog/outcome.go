@@ -3,7 +3,6 @@ package kafkalog
 import (
 	"context"
 	"errors"
-	"net"
 
 	"github.com/segmentio/kafka-go"
 	"github.com/segmentio/kafka-go/protocol"
@@ -80,13 +79,13 @@ func judgeCode(code kafka.Error) (v verdict, reason string) {
 }
 
 func judgeTransport(err error) (v verdict, reason string) {
-	var op *net.OpError
+	var dial *dialError
 	switch {
 	case errors.Is(err, errClusterClosed):
 		return hopeless, "dial"
 	case errors.Is(err, protocol.ErrNoTopic), errors.Is(err, protocol.ErrNoPartition), errors.Is(err, protocol.ErrNoLeader):
 		return refused, "leader" // nobody to send to, so nothing was sent
-	case errors.As(err, &op) && op.Op == "dial":
+	case errors.As(err, &dial):
 		return refused, "dial"
 	case errors.Is(err, context.DeadlineExceeded):
 		return uncertain, "timeout"
