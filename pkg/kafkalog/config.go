@@ -7,6 +7,7 @@ import (
 	"fmt"
 	"net"
 	"os"
+	"slices"
 
 	"github.com/segmentio/kafka-go/sasl"
 	"github.com/segmentio/kafka-go/sasl/plain"
@@ -56,6 +57,8 @@ func (c Config) Check() error {
 	}
 	hasUser := c.SASL.Username != "" && c.SASL.Password != ""
 	switch {
+	case !slices.Contains([]string{"none", "plain", "scram-sha-256", "scram-sha-512"}, c.mechanism()):
+		errs = append(errs, fmt.Errorf("kafka SASL: there is no mechanism %q here", c.SASL.Mechanism))
 	case c.mechanism() != "none" && !hasUser:
 		errs = append(errs, fmt.Errorf("kafka SASL: %s needs a user name and a password", c.SASL.Mechanism))
 	case c.mechanism() == "none" && (c.SASL.Username != "" || c.SASL.Password != ""):

@@ -1,12 +1,23 @@
 package kafkalog
 
 import (
+	"bufio"
+	"bytes"
+	"encoding/binary"
 	"errors"
+	"hash/crc32"
+	"slices"
 	"strconv"
+	"sync"
 	"testing"
 	"testing/synctest"
 	"time"
 
+	"github.com/segmentio/kafka-go"
+	"github.com/segmentio/kafka-go/protocol"
+	"github.com/twmb/franz-go/pkg/kmsg"
+
+	"github.com/linkpulse/linkpulse/pkg/fold"
 	"github.com/linkpulse/linkpulse/pkg/fold/feed"
 )
 
@@ -38,4 +49,244 @@ func TestFollowerTellsLossFromAShortLog(t *testing.T) {
 			t.Fatalf("marks %+v", m)
 		}
 	})
+}
+
+// at returns the batch as it would lie in a log at an offset, with changes to its header.
+func at(offset int64, batch []byte, change func(header []byte)) []byte {
+	batch = bytes.Clone(batch)
+	binary.BigEndian.PutUint64(batch, uint64(offset)) //nolint:gosec // small
+	if change != nil {
+		change(batch)
+		binary.BigEndian.PutUint32(batch[atCRC:], crc32.Checksum(batch[atAttributes:], crc32.MakeTable(crc32.Castagnoli)))
+	}
+	return batch
+}
+
+// spans makes a batch look as if it once went on to more offsets, as compaction leaves it.
+func spans(n uint32) func([]byte) {
+	return func(header []byte) { binary.BigEndian.PutUint32(header[atLastOffsetDelta:], n-1) }
+}
+
+func emptied(header []byte) { binary.BigEndian.PutUint32(header[atLastOffsetDelta:], 0) }
+
+func control(header []byte) {
+	binary.BigEndian.PutUint16(header[atAttributes:], uint16(protocol.Control))
+}
+
+// What a log can hold, answer by answer.
+func TestFollowerReadsAnswers(t *testing.T) {
+	t.Parallel()
+	three := sealed([]Message{{Value: []byte("a")}, {Value: []byte("b")}, {Value: []byte("c")}}, session{}, 0)
+	none := sealed(nil, session{}, 0)
+	marker := sealed([]Message{{Key: []byte{0, 0, 0, 1}, Value: []byte{0, 0, 0, 0, 0, 0}}}, session{}, 0)
+	broken := at(3, three, nil)
+	broken[len(broken)-1]++ // the CRC tells
+	for name, tc := range map[string]struct {
+		from    int64
+		batches [][]byte
+		offsets []int64
+		next    int64
+	}{
+		"nothing":                                {5, nil, nil, 5},
+		"a batch":                                {10, [][]byte{at(10, three, nil)}, []int64{10, 11, 12}, 13},
+		"from the middle of a batch":             {11, [][]byte{at(10, three, nil)}, []int64{10, 11, 12}, 13},
+		"two batches":                            {0, [][]byte{at(0, three, nil), at(3, three, nil)}, []int64{0, 1, 2, 3, 4, 5}, 6},
+		"a batch and a part of one":              {0, [][]byte{at(0, three, nil), at(3, three, nil)[:70]}, []int64{0, 1, 2}, 3},
+		"a batch and a broken one":               {0, [][]byte{at(0, three, nil), broken}, []int64{0, 1, 2}, 3},
+		"a marker":                               {4, [][]byte{at(4, marker, control)}, nil, 5},
+		"a batch and a marker":                   {0, [][]byte{at(0, three, nil), at(3, marker, control)}, []int64{0, 1, 2}, 4},
+		"a marker and a batch":                   {2, [][]byte{at(2, marker, control), at(3, three, nil)}, []int64{3, 4, 5}, 6},
+		"a batch that lost its end":              {3, [][]byte{at(0, three, spans(5))}, []int64{0, 1, 2}, 4},
+		"further in it":                          {4, [][]byte{at(0, three, spans(5))}, []int64{0, 1, 2}, 5},
+		"one that lost its end and another":      {3, [][]byte{at(0, three, spans(5)), at(5, three, nil)}, []int64{0, 1, 2, 5, 6, 7}, 8},
+		"a batch that lost everything":           {7, [][]byte{at(7, none, emptied)}, nil, 8},
+		"a batch behind a hole":                  {0, [][]byte{at(9, three, nil)}, []int64{9, 10, 11}, 12},
+		"one that lost everything behind a hole": {0, [][]byte{at(7, none, emptied)}, nil, 8},
+	} {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			b := followed(t, tc.from, tc.batches...)
+			var offsets []int64
+			for r := (fold.Record{}); b.Next(&r); {
+				offsets = append(offsets, r.Offset)
+			}
+			if !slices.Equal(offsets, tc.offsets) || b.Marks().Next != tc.next {
+				t.Fatalf("offsets %v, next %d; want %v, %d", offsets, b.Marks().Next, tc.offsets, tc.next)
+			}
+		})
+	}
+}
+
+// A foreign producer may compress its batches, or write in the format of before 2017.
+func TestFollowerReadsForeignFormats(t *testing.T) {
+	t.Parallel()
+	for name, set := range map[string]protocol.RecordSet{
+		"message set":            {Version: 1},
+		"message set, gzip":      {Version: 1, Attributes: protocol.Gzip},
+		"record batch, gzip":     {Version: 2, Attributes: protocol.Gzip},
+		"record batch, snappy":   {Version: 2, Attributes: protocol.Snappy},
+		"record batch, lz4":      {Version: 2, Attributes: protocol.Lz4},
+		"record batch, zstd":     {Version: 2, Attributes: protocol.Zstd},
+		"record batch, in a txn": {Version: 2, Attributes: protocol.Transactional},
+	} {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			var records []protocol.Record
+			for i := range 100 {
+				records = append(records, protocol.Record{
+					Offset: int64(i), Time: time.UnixMilli(int64(1000 + i)),
+					Key: protocol.NewBytes([]byte("link")), Value: protocol.NewBytes([]byte(strconv.Itoa(i))),
+				})
+			}
+			set.Records = protocol.NewRecordReader(records...)
+			var wire bytes.Buffer
+			if _, err := set.WriteTo(&wire); err != nil {
+				t.Fatal(err)
+			}
+			b := followed(t, 0, wire.Bytes()[setSizeLen:])
+			r := fold.Record{}
+			for i := range 100 {
+				if !b.Next(&r) || r.Offset != int64(i) || r.TimeMs != int64(1000+i) || string(r.Key) != "link" || string(r.Value) != strconv.Itoa(i) {
+					t.Fatalf("record %d: %+v", i, r)
+				}
+			}
+			if b.Marks().Next != 100 {
+				t.Fatalf("next %d", b.Marks().Next)
+			}
+		})
+	}
+}
+
+// A compacted topic has holes, also at the end of batches: a reader gets through.
+func TestFollowerGetsThroughACompactedTopic(t *testing.T) {
+	t.Parallel()
+	synctest.Test(t, func(t *testing.T) {
+		w := newWorld(t, 1, 1)
+		full := sealed([]Message{{Value: []byte("a")}, {Value: []byte("b")}, {Value: []byte("c")}}, session{}, 0)
+		segments := map[int64][]byte{ // by the offset behind each: a broker answers from one segment at a time
+			5: at(0, full, spans(5)),
+			9: at(5, full, spans(4)),
+		}
+		w.fake.ControlKey(int16(kmsg.Fetch), func(req kmsg.Request) (kmsg.Response, error, bool) {
+			w.fake.KeepControl()
+			part := kmsg.NewFetchResponseTopicPartition()
+			part.HighWatermark = 9
+			for _, end := range []int64{5, 9} {
+				if req.(*kmsg.FetchRequest).Topics[0].Partitions[0].FetchOffset < end {
+					part.RecordBatches = segments[end]
+					break
+				}
+			}
+			if part.RecordBatches == nil {
+				w.fake.SleepControl(func() { time.Sleep(fetchWait) })
+			}
+			res := req.ResponseKind().(*kmsg.FetchResponse)
+			res.Topics = []kmsg.FetchResponseTopic{{Topic: topic, Partitions: []kmsg.FetchResponseTopicPartition{part}}}
+			return res, nil, true
+		})
+		r := feed.NewReader(w.cluster.Source(topic), 0, 0)
+		defer r.Close()
+		var offsets []int64
+		holes := int64(0)
+		for range 20 {
+			c, err := r.Next(t.Context())
+			if err != nil {
+				t.Fatal(err)
+			}
+			for _, rec := range c.Records {
+				offsets = append(offsets, rec.Offset)
+			}
+			if holes += c.Holes; c.Next == 9 {
+				break
+			}
+		}
+		if !slices.Equal(offsets, []int64{0, 1, 2, 5, 6, 7}) || holes != 3 {
+			t.Fatalf("offsets %v, %d holes", offsets, holes)
+		}
+	})
+}
+
+// fetches picks the requests that fetch a partition.
+func fetches(partition int32) func([]byte) bool {
+	return func(request []byte) bool {
+		const size, key, version, correlation = 4, 2, 2, 4
+		if len(request) < size+key+version+correlation+2 || binary.BigEndian.Uint16(request[size:]) != uint16(kmsg.Fetch) {
+			return false
+		}
+		body := request[size+key+version+correlation:]
+		body = body[2+binary.BigEndian.Uint16(body):] // past the client's name
+		req := kmsg.NewPtrFetchRequest()
+		req.Version = int16(binary.BigEndian.Uint16(request[size+key:])) //nolint:gosec // it was one
+		return req.ReadFrom(body) == nil && req.Topics[0].Partitions[0].Partition == partition
+	}
+}
+
+// A connection that hangs holds up its own partition, for as long as an answer may take, and no other.
+func TestFollowerGivesUpOnAConnectionThatHangs(t *testing.T) {
+	t.Parallel()
+	synctest.Test(t, func(t *testing.T) {
+		w := newWorld(t, 1, 2)
+		p := w.producer(ProducerConfig{Partitions: 2})
+		for i := range int32(2) {
+			if _, err := appendOne(p, i, "a"); err != nil {
+				t.Fatal(err)
+			}
+		}
+		heal := w.silence(fetches(0))
+		var wg sync.WaitGroup
+		wg.Go(func() {
+			f := w.cluster.Follow(topic, 0, 0)
+			began := time.Now()
+			if _, err := f.Fetch(t.Context()); err == nil || time.Since(began) != fetchTimeout {
+				t.Errorf("a fetch that hangs = %v after %v", err, time.Since(began))
+			}
+			heal()
+			batch, err := f.Fetch(t.Context())
+			if err != nil || batch.Marks().Next != 1 {
+				t.Errorf("the fetch behind it: %v", err)
+			}
+		})
+		wg.Go(func() {
+			f := w.cluster.Follow(topic, 1, 0)
+			for began := time.Now(); time.Since(began) < 2*fetchTimeout; {
+				asked := time.Now()
+				if _, err := f.Fetch(t.Context()); err != nil || time.Since(asked) > fetchWait {
+					t.Errorf("the other partition: %v after %v", err, time.Since(asked))
+				}
+			}
+		})
+		wg.Wait()
+	})
+}
+
+// Steady fetching allocates for each answer, in the library, and not for each record.
+func TestReadingAllocatesForAnswersOnly(t *testing.T) {
+	msgs := make([]Message, 1000)
+	for i := range msgs {
+		msgs[i] = Message{TimeMs: int64(i), Key: []byte("link"), Value: make([]byte, 100)}
+	}
+	batch := sealed(msgs, session{}, 0)
+	wire := append(binary.BigEndian.AppendUint32(nil, uint32(len(batch))), batch...) //nolint:gosec // small
+	var (
+		b    Batch
+		from bytes.Reader
+		r    fold.Record
+		buf  = bufio.NewReaderSize(&from, 64<<10)
+	)
+	got := testing.AllocsPerRun(100, func() {
+		from.Reset(wire)
+		buf.Reset(&from)
+		var records protocol.RecordSet
+		if _, err := records.ReadFrom(buf); err != nil {
+			t.Fatal(err)
+		}
+		if err := b.read(&kafka.FetchResponse{Records: records.Records}, 0); err != nil {
+			t.Fatal(err)
+		}
+		for b.Next(&r) {
+		}
+	})
+	if b.marks.Next != 1000 || got > 50 {
+		t.Fatalf("%v allocations for %d records", got, b.marks.Next)
+	}
 }

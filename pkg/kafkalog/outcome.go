@@ -3,6 +3,7 @@ package kafkalog
 import (
 	"context"
 	"errors"
+	"os"
 
 	"github.com/segmentio/kafka-go"
 	"github.com/segmentio/kafka-go/protocol"
@@ -87,7 +88,7 @@ func judgeTransport(err error) (v verdict, reason string) {
 		return refused, "leader" // nobody to send to, so nothing was sent
 	case errors.As(err, &dial):
 		return refused, "dial"
-	case errors.Is(err, context.DeadlineExceeded):
+	case errors.Is(err, context.DeadlineExceeded), errors.Is(err, os.ErrDeadlineExceeded): // the request's, the connection's
 		return uncertain, "timeout"
 	default:
 		return uncertain, "connection"

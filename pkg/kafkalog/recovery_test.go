@@ -145,6 +145,7 @@ func TestUnreachableBrokersThenBack(t *testing.T) {
 		if _, err := appendOne(p, 0, "a"); err != nil {
 			t.Fatal(err)
 		}
+		synctest.Wait() // for the probe
 		if err := p.Ready(); err != nil {
 			t.Fatalf("Ready = %v", err)
 		}

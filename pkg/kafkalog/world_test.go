@@ -2,6 +2,7 @@ package kafkalog
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"net"
 	"sync"
@@ -18,6 +19,8 @@ func TestMain(m *testing.M) { goleak.VerifyTestMain(m) }
 
 const topic = "clicks"
 
+var errRefused = errors.New("connection refused")
+
 // world is a cluster in memory, and our client of it. It lives in the synctest bubble of its test.
 type world struct {
 	t       *testing.T
@@ -25,21 +28,27 @@ type world struct {
 	network *kfake.VirtualNetwork
 	cluster *Cluster
 
-	mu    sync.Mutex
-	conns []net.Conn
+	mu      sync.Mutex
+	conns   []net.Conn
+	refused bool              // dials are
+	hung    string            // an address that takes connections and answers nothing
+	silent  func([]byte) bool // picks requests that nobody will answer
 	// mangle, if set, may wrap a connection that is dialled.
 	mangle func(net.Conn) net.Conn
 }
 
-func newWorld(t *testing.T, nodes, partitions int) *world {
+func newWorld(t *testing.T, nodes, partitions int, opts ...kfake.Opt) *world {
 	t.Helper()
 	w := &world{t: t, network: &kfake.VirtualNetwork{}}
 	ports := make([]int, nodes)
 	for i := range ports {
 		ports[i] = 9000 + i
 	}
-	fake, err := kfake.NewCluster(kfake.NumBrokers(nodes), kfake.Ports(ports...), kfake.ListenFn(w.network.Listen),
-		kfake.SeedTopics(int32(partitions), topic)) //nolint:gosec // small
+	opts = append(opts, kfake.NumBrokers(nodes), kfake.Ports(ports...), kfake.ListenFn(w.network.Listen))
+	if partitions > 0 {
+		opts = append(opts, kfake.SeedTopics(int32(partitions), topic)) //nolint:gosec // small
+	}
+	fake, err := kfake.NewCluster(opts...)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -62,13 +71,70 @@ func (w *world) open() *Cluster {
 	return c
 }
 
+// refuse breaks every connection and refuses new ones until it is healed.
+func (w *world) refuse() (heal func()) {
+	set := func(refused bool) {
+		w.mu.Lock()
+		defer w.mu.Unlock()
+		w.refused = refused
+	}
+	set(true)
+	w.cut()
+	return func() { set(false) }
+}
+
+// silence leaves requests that pick picks without an answer until it is healed: their connections hang.
+func (w *world) silence(pick func(request []byte) bool) (heal func()) {
+	set := func(pick func([]byte) bool) {
+		w.mu.Lock()
+		defer w.mu.Unlock()
+		w.silent = pick
+	}
+	set(pick)
+	return func() { set(nil) }
+}
+
+// hang makes a broker take connections and answer nothing, as a process that is stopped does, until it goes on.
+func (w *world) hang(address string) (heal func()) {
+	set := func(address string) {
+		w.mu.Lock()
+		defer w.mu.Unlock()
+		w.hung = address
+	}
+	set(address)
+	return func() { set("") }
+}
+
+// conn is a connection whose requests can be silenced. What was swallowed breaks its framing for good, as a peer that
+// comes back after the packets were dropped would.
+type conn struct {
+	net.Conn
+	w       *world
+	address string
+}
+
+func (c *conn) Write(b []byte) (int, error) {
+	c.w.mu.Lock()
+	silent := c.w.hung == c.address || (c.w.silent != nil && c.w.silent(b))
+	c.w.mu.Unlock()
+	if silent {
+		return len(b), nil
+	}
+	return c.Conn.Write(b)
+}
+
 func (w *world) dial(ctx context.Context, network, address string) (net.Conn, error) {
-	conn, err := w.network.DialContext(ctx, network, address)
+	inner, err := w.network.DialContext(ctx, network, address)
 	if err != nil {
 		return nil, err
 	}
 	w.mu.Lock()
 	defer w.mu.Unlock()
+	if w.refused {
+		_ = inner.Close()
+		return nil, errRefused
+	}
+	var conn net.Conn = &conn{Conn: inner, w: w, address: address}
 	if w.mangle != nil {
 		conn = w.mangle(conn)
 	}
