@@ -24,18 +24,20 @@ import (
 	"github.com/linkpulse/linkpulse/services/linkpulse/internal/initcmd"
 	"github.com/linkpulse/linkpulse/services/linkpulse/internal/sendcmd"
 	"github.com/linkpulse/linkpulse/services/linkpulse/internal/tail"
+	"github.com/linkpulse/linkpulse/services/linkpulse/internal/watchcmd"
 )
 
 // commands are the program's commands.
 type commands struct {
 	LogLevel string `help:"Least level of the log on standard error." default:"warn" enum:"debug,info,warn,error"`
 
-	Dev     devcmd.Cmd  `cmd:"" help:"Run the whole system in one process on embedded parts."`
-	Init    initcmd.Cmd `cmd:"" help:"Create the topics and the deployment record that the services wait for."`
-	Send    sendcmd.Cmd `cmd:"" help:"Send clicks and say what became of each."`
-	Tail    tail.Cmd    `cmd:"" help:"Turn a web server's access log into clicks."`
-	Bench   bench.Cmd   `cmd:"" help:"Measure delivery under load."`
-	Version versionCmd  `cmd:"" help:"Say what was built."`
+	Dev     devcmd.Cmd   `cmd:"" help:"Run the whole system in one process on embedded parts."`
+	Init    initcmd.Cmd  `cmd:"" help:"Create the topics and the deployment record that the services wait for."`
+	Send    sendcmd.Cmd  `cmd:"" help:"Send clicks and say what became of each."`
+	Watch   watchcmd.Cmd `cmd:"" help:"Watch live counts."`
+	Tail    tail.Cmd     `cmd:"" help:"Turn a web server's access log into clicks."`
+	Bench   bench.Cmd    `cmd:"" help:"Measure delivery under load."`
+	Version versionCmd   `cmd:"" help:"Say what was built."`
 }
 
 type versionCmd struct{}
@@ -76,7 +78,7 @@ func run() int {
 
 // dispatch runs a command, as kong names it: its name, and its arguments in angle brackets.
 func (c *commands) dispatch(ctx context.Context, command string, log *zap.Logger) error {
-	terminal := term.IsTerminal(int(os.Stderr.Fd()))
+	terminal := isTerminal(os.Stderr)
 	switch name, _, _ := strings.Cut(command, " "); name {
 	case "dev":
 		return c.Dev.Run(ctx, devcmd.Env{Stdout: os.Stdout, Stderr: os.Stderr, Terminal: terminal, Log: log})
@@ -84,6 +86,11 @@ func (c *commands) dispatch(ctx context.Context, command string, log *zap.Logger
 		return c.Init.Run(ctx, os.Stdout, log)
 	case "send":
 		return c.Send.Run(ctx, sendcmd.Env{Stdout: os.Stdout, Stderr: os.Stderr, Terminal: terminal})
+	case "watch":
+		return c.Watch.Run(ctx, watchcmd.Env{
+			Stdin: os.Stdin, Stdout: os.Stdout, Stderr: os.Stderr, Environ: os.Environ(),
+			Terminal: isTerminal(os.Stdin) && isTerminal(os.Stdout),
+		})
 	case "tail":
 		return c.Tail.Run(ctx, tail.Env{Stdout: os.Stdout, Stderr: os.Stderr, Terminal: terminal})
 	case "bench":
@@ -96,3 +103,5 @@ func (c *commands) dispatch(ctx context.Context, command string, log *zap.Logger
 		return fmt.Errorf("no such command: %s", name)
 	}
 }
+
+func isTerminal(f *os.File) bool { return term.IsTerminal(int(f.Fd())) }
