@@ -33,7 +33,7 @@ type report struct {
 func newReport(env Env, asJSON bool) *report {
 	r := &report{
 		stdout: env.Stdout, stderr: env.Stderr, terminal: env.Terminal, json: asJSON,
-		begun: time.Now(), skipped: map[accesslog.Reason]int64{reasonTooLong: 0},
+		begun: time.Now(), shown: time.Now(), skipped: map[accesslog.Reason]int64{reasonTooLong: 0},
 	}
 	for _, reason := range accesslog.Reasons() {
 		r.skipped[reason] = 0
@@ -122,9 +122,9 @@ func (r *report) show(behind int64, final bool) {
 	if !final && (time.Since(r.shown) < every || r.shownLines == r.lines) {
 		return
 	}
-	rate := float64(r.lines) / max(time.Since(r.begun).Seconds(), 1e-3)
-	if !r.shown.IsZero() && !final {
-		rate = float64(r.lines-r.shownLines) / time.Since(r.shown).Seconds()
+	rate := float64(r.lines-r.shownLines) / max(time.Since(r.shown).Seconds(), 1e-3)
+	if final {
+		rate = float64(r.lines) / max(time.Since(r.begun).Seconds(), 1e-3)
 	}
 	r.shown, r.shownLines = time.Now(), r.lines
 	if r.json {
