@@ -35,8 +35,19 @@ type topicClient struct {
 	refreshed  time.Time
 	refreshing bool
 	closed     bool
+	retired    []retired      // clients that were replaced a moment ago
 	running    sync.WaitGroup // of renew; added to under mu, before closed
 }
+
+// retired is a client that was replaced. Whoever took it just before may begin a request with it just after, for which it
+// makes connections again: they are dropped a second time when nobody can do that any more.
+type retired struct {
+	client *kafka.Client
+	at     time.Time
+}
+
+// retireFor is longer than anybody holds a client between taking it and beginning a request.
+const retireFor = 5 * time.Second
 
 func (t *topicClient) client() *kafka.Client { return t.current.Load() }
 
@@ -47,6 +58,9 @@ func (t *topicClient) close() {
 	t.mu.Unlock()
 	t.running.Wait()
 	dropConnections(t.client())
+	for _, r := range t.retired { // nobody adds to it any more
+		dropConnections(r.client)
+	}
 }
 
 // refresh looks for the topic's leaders anew, because a request failed with cause. Without it a moved leader is found
@@ -79,7 +93,21 @@ func (t *topicClient) renew(cause error) {
 		dropConnections(fresh)
 		return
 	}
-	dropConnections(t.current.Swap(fresh))
+	t.retire(t.current.Swap(fresh))
+}
+
+// retire drops the connections of a client that was replaced, now and, by a later call, once more. The list is bounded:
+// clients are replaced every refreshEvery at most, and stay on it for retireFor.
+func (t *topicClient) retire(client *kafka.Client) {
+	dropConnections(client)
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	now := time.Now()
+	for len(t.retired) > 0 && now.Sub(t.retired[0].at) > retireFor {
+		dropConnections(t.retired[0].client)
+		t.retired = slices.Delete(t.retired, 0, 1)
+	}
+	t.retired = append(t.retired, retired{client: client, at: now})
 }
 
 // knows tells whether the current client has the same leaders.
