@@ -241,10 +241,10 @@ func TestSenderOutlastsAnOutage(t *testing.T) {
 				}
 				return accepted(), nil
 			}
-			bubble(t, SenderOptions{Queue: 1000, MaxBatch: 100}, answer, func(t trial) {
+			bubble(t, SenderOptions{Queue: 100, MaxBatch: 10}, answer, func(t trial) {
 				s, g := t.sender, t.ingest
 				up = time.Now().Add(10 * time.Minute)
-				send(t.T, s, numbered(1000)...)
+				send(t.T, s, numbered(100)...)
 				synctest.Wait()
 				if s.Send(Click{Link: "one-more"}) {
 					t.Fatal("the queue has no bound")
@@ -254,7 +254,7 @@ func TestSenderOutlastsAnOutage(t *testing.T) {
 					t.Fatalf("%d attempts in five minutes", n)
 				}
 				closeSender(t.T, s)
-				if st := s.Stats(); st.Delivered != 1000 || st.Dropped[DropQueueFull] != 1 {
+				if st := s.Stats(); st.Delivered != 100 || st.Dropped[DropQueueFull] != 1 {
 					t.Fatalf("stats %+v", st)
 				}
 			})
