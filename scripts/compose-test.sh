@@ -9,7 +9,7 @@ if ! docker compose version >/dev/null 2>&1 || ! docker info >/dev/null 2>&1; th
   echo "SKIPPED: $message" >&2
   exit 0
 fi
-compose() { docker compose --project-name linkpulse-test --file deploy/compose.yaml "$@"; }
+compose() { docker compose --progress quiet --project-name linkpulse-test --file deploy/compose.yaml "$@"; }
 work=$(mktemp -d)
 finish() {
   local status=$?
@@ -30,17 +30,26 @@ COMPOSE_PARALLEL_LIMIT=1 compose build --quiet
 compose up --wait --wait-timeout 120 --detach
 go build -o "$work/linkpulse" ./services/linkpulse/cmd/linkpulse
 
+# Two dashboards, one on each gateway, are shown a count of 0, and after a click a count of 1.
 link=compose-$RANDOM$RANDOM
 for port in 8081 8082; do
-  timeout 60 "$work/linkpulse" watch --gateway "http://127.0.0.1:$port" --json --count 1 "$link" \
+  timeout 90 "$work/linkpulse" watch --gateway "http://127.0.0.1:$port" --json --count 2 "$link" \
     >"$work/$port.json" 2>"$work/$port.log" &
 done
+shows() { # shows PORT COUNT: within half a minute
+  for _ in $(seq 150); do
+    if grep '"type":"update"' "$work/$1.json" | tail -n 1 | grep -q "\"link\":\"$link\",\"count\":$2,"; then return; fi
+    sleep 0.2
+  done
+  echo "the gateway on $1 did not tell that $link has $2 clicks:" >&2
+  cat "$work/$1.json" "$work/$1.log" >&2
+  return 1
+}
+shows 8081 0
+shows 8082 0
 timeout 30 "$work/linkpulse" send --ingest http://127.0.0.1:8080 "$link"
-wait -n || { cat "$work"/*.log >&2; exit 1; }
-wait -n || { cat "$work"/*.log >&2; exit 1; }
-for port in 8081 8082; do
-  grep -q "\"$link\"" "$work/$port.json" || { echo "the gateway on $port did not tell of $link" >&2; exit 1; }
-done
+shows 8081 1
+shows 8082 1
 
 echo "stopping: every program must end by itself, within its grace period, with status 0"
 compose stop --timeout 20 ingest gateway-1 gateway-2
