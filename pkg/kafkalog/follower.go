@@ -70,8 +70,11 @@ func (f *Follower) Fetch(ctx context.Context) (feed.Batch, error) {
 	if err != nil {
 		return nil, err
 	}
-	fetchCtx, cancel := context.WithTimeout(ctx, fetchTimeout)
+	// The library tells the broker to wait for at most half of what is left of a deadline. Under ctx's own the waits
+	// would halve until they are none, and fetches spin.
+	fetchCtx, cancel := context.WithTimeout(context.WithoutCancel(ctx), fetchTimeout)
 	defer cancel()
+	defer context.AfterFunc(ctx, cancel)()
 	sent := time.Now()
 	res, err := t.client().Fetch(fetchCtx, &kafka.FetchRequest{
 		Topic: f.topic, Partition: int(f.partition), Offset: f.next,
@@ -84,6 +87,8 @@ func (f *Follower) Fetch(ctx context.Context) (feed.Batch, error) {
 	case err == nil:
 	case errors.Is(err, kafka.OffsetOutOfRange):
 		return nil, f.outOfRange(ctx)
+	case ctx.Err() != nil:
+		return nil, fmt.Errorf("fetching %s/%d at %d: %w", f.topic, f.partition, f.next, context.Cause(ctx))
 	default:
 		err = t.explain(ctx, err)
 		t.refresh(err)

@@ -3,6 +3,7 @@ package kafkalog
 import (
 	"bufio"
 	"bytes"
+	"context"
 	"encoding/binary"
 	"errors"
 	"hash/crc32"
@@ -289,4 +290,23 @@ func TestReadingAllocatesForAnswersOnly(t *testing.T) {
 	if b.marks.Next != 1000 || got > 50 {
 		t.Fatalf("%v allocations for %d records", got, b.marks.Next)
 	}
+}
+
+// A reader with a deadline waits for it: the waits of its fetches do not halve on the way there.
+func TestFetchesDoNotSpinBeforeADeadline(t *testing.T) {
+	t.Parallel()
+	synctest.Test(t, func(t *testing.T) {
+		w := newWorld(t, 1, 1)
+		ctx, cancel := context.WithTimeout(t.Context(), 10*time.Second)
+		defer cancel()
+		f := w.cluster.Follow(topic, 0, 0)
+		for range int(10*time.Second/fetchWait) + 1 {
+			if _, err := f.Fetch(ctx); err != nil && !errors.Is(err, context.DeadlineExceeded) {
+				t.Fatal(err)
+			}
+		}
+		if ctx.Err() == nil {
+			t.Fatal("the deadline is not reached")
+		}
+	})
 }
