@@ -107,6 +107,14 @@ func (e *ConflictError) Error() string {
 	return b.String()
 }
 
+// conflict returns a *[ConflictError] if r, which stands, differs from want.
+func (r Record) conflict(want Record) error {
+	if ds := r.diff(want); len(ds) > 0 {
+		return &ConflictError{Stands: r, Differences: ds}
+	}
+	return nil
+}
+
 func (r Record) encode() ([]byte, error) {
 	return proto.Marshal(&clickpb.Deployment{
 		Topic: r.Topic, Partitions: uint32(r.Partitions), Window: r.Window, WithinMs: r.Within.Milliseconds(), //nolint:gosec // checked: 1 to MaxPartitions
@@ -126,10 +134,13 @@ func decode(value []byte) (Record, error) {
 		FoldVersion: int(m.GetFoldVersion()), Epoch: m.GetEpoch(), CreatedAt: time.UnixMilli(m.GetCreatedAtMs()),
 	}
 	if err := r.Check(); err != nil {
-		return Record{}, fmt.Errorf("the deployment record cannot be used: %w", err)
+		return Record{}, fmt.Errorf("%w: %w", errUnusable, err)
 	}
 	return r, nil
 }
+
+// errUnusable reports a record that is one, and that this program cannot count by.
+var errUnusable = errors.New("the deployment record cannot be used")
 
 // maxWithinMs keeps a foreign record from overflowing a duration.
 const maxWithinMs = int64(365 * 24 * time.Hour / time.Millisecond)

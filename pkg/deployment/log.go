@@ -43,35 +43,35 @@ func Init(ctx context.Context, c *kafkalog.Cluster, want Record, topics Topics) 
 	if err != nil {
 		return Record{}, err
 	}
-	stands, found, _, err := read(ctx, c)
-	if err != nil {
+	s, _, err := read(ctx, c)
+	if err = errors.Join(err, s.err); err != nil {
 		return Record{}, err
 	}
-	if found {
-		want.Epoch = stands.Epoch
-		if ds := stands.diff(want); len(ds) > 0 {
-			return stands, &ConflictError{Stands: stands, Differences: ds}
+	if s.found {
+		want.Epoch = s.record.Epoch
+		if err := s.record.conflict(want); err != nil {
+			return s.record, err
 		}
 	}
 	// The topic of the clicks is checked even where the record stands: somebody may have deleted it.
 	if err := c.EnsureTopics(ctx, clicksSpec(want, topics)); err != nil {
 		return Record{}, err
 	}
-	if found {
-		return stands, nil
+	if s.found {
+		return s.record, nil
 	}
 	want.CreatedAt = time.Now()
 	if err := write(ctx, c, want); err != nil {
 		return Record{}, err
 	}
-	stands, _, _, err = read(ctx, c)
-	if err != nil {
-		return Record{}, err
+	s, _, err = read(ctx, c)
+	if err == nil && s.err == nil && !s.found {
+		err = ErrMissing
 	}
-	if ds := stands.diff(want); len(ds) > 0 {
-		return stands, &ConflictError{Stands: stands, Differences: ds}
+	if err = errors.Join(err, s.err); err != nil {
+		return Record{}, fmt.Errorf("reading what was written: %w", err)
 	}
-	return stands, nil
+	return s.record, s.record.conflict(want)
 }
 
 func clicksSpec(r Record, topics Topics) kafkalog.TopicSpec {
@@ -107,43 +107,56 @@ func write(ctx context.Context, c *kafkalog.Cluster, r Record) (err error) {
 	return nil
 }
 
-// read returns the record that stands, the last one as compaction keeps it, and the offset behind what was read.
-func read(ctx context.Context, c *kafkalog.Cluster) (r Record, found bool, next int64, err error) {
+// standing is what the log says: its last record stands, and where that cannot be read or used, nothing does.
+// Compaction removes the ones before it, so that nobody may fall back on them.
+type standing struct {
+	record Record
+	found  bool
+	err    error // why the last record is of no use
+}
+
+// read returns what stands, and the offset behind what was read.
+func read(ctx context.Context, c *kafkalog.Cluster) (s standing, next int64, err error) {
 	bounds, err := c.Bounds(ctx, ControlTopic, 0)
 	if err != nil {
-		return Record{}, false, 0, err
+		return standing{}, 0, err
 	}
 	next = bounds.Start
 	for f := c.Follow(ControlTopic, 0, next); next < bounds.End; {
 		batch, err := f.Fetch(ctx)
 		if err != nil {
-			return Record{}, false, 0, fmt.Errorf("reading the deployment record: %w", err)
+			return standing{}, 0, fmt.Errorf("reading the deployment record: %w", err)
 		}
-		if r, found, err = newest(batch, r, found); err != nil {
-			return Record{}, false, 0, err
+		if err := s.take(batch); err != nil {
+			return standing{}, 0, err
 		}
-		if batch.Marks().Next == next {
-			break // the rest was compacted away
+		m := batch.Marks()
+		if m.Next == next && m.End >= bounds.End {
+			break // the rest was compacted away; a leader that is new may take a while to know the end, and is asked again
 		}
-		next = batch.Marks().Next
+		next = m.Next
 	}
-	return r, found, next, nil
+	return s, next, nil
 }
 
-// newest returns the last deployment record of a batch, or the one before it.
-func newest(batch feed.Batch, before Record, found bool) (Record, bool, error) {
+// take goes through the records of a batch and tells what stands behind it.
+func (s *standing) take(batch feed.Batch) error {
 	var rec fold.Record
 	for batch.Next(&rec) {
-		if string(rec.Key) != Key || len(rec.Value) == 0 {
+		if string(rec.Key) != Key {
 			continue
 		}
-		r, err := decode(rec.Value)
-		if err != nil {
-			return Record{}, false, err
+		*s = standing{}
+		if len(rec.Value) == 0 {
+			continue // it was removed
 		}
-		before, found = r, true
+		if s.record, s.err = decode(rec.Value); s.err == nil {
+			s.found = true
+		} else {
+			s.err = fmt.Errorf("offset %d of %s: %w", rec.Offset, ControlTopic, s.err)
+		}
 	}
-	return before, found, batch.Err()
+	return batch.Err()
 }
 
 // ErrMissing says that there is no record yet.
@@ -154,11 +167,14 @@ var ErrMissing = errors.New("there is no deployment record: run `linkpulse init`
 func Wait(ctx context.Context, c *kafkalog.Cluster, waiting func(reason error)) (Record, error) {
 	told := ""
 	for {
-		r, found, _, err := read(ctx, c)
-		if err == nil && found {
-			return r, nil
-		}
-		if err == nil {
+		s, _, err := read(ctx, c)
+		switch {
+		case err != nil:
+		case s.found:
+			return s.record, nil
+		case s.err != nil:
+			err = s.err
+		default:
 			err = ErrMissing
 		}
 		if ctx.Err() != nil {
@@ -174,12 +190,14 @@ func Wait(ctx context.Context, c *kafkalog.Cluster, waiting func(reason error)) 
 	}
 }
 
-// ErrContradiction says that a later record of the same epoch differs: whoever goes on counts something else than others.
-var ErrContradiction = errors.New("the deployment record was changed within its epoch")
+// ErrContradiction says that a later record denies the one that is counted by, in the same epoch or from an earlier one,
+// or is one that this program cannot count by: whoever goes on counts something else than others.
+var ErrContradiction = errors.New("a later deployment record contradicts the one that is counted by")
 
 // Follow waits for the record of a later epoch than that of current and returns it. It returns an error that wraps
-// ErrContradiction and a *[ConflictError] where the record was changed within the epoch, and one when ctx ends. A cluster
-// that is away is waited for.
+// ErrContradiction where another record denies current, with a *[ConflictError] where it is of the same epoch, and one
+// when ctx ends. A cluster that is away is waited for, and so is a good record behind one that does not decode: that one
+// denies nothing.
 func Follow(ctx context.Context, c *kafkalog.Cluster, current Record) (Record, error) {
 	for {
 		r, err := follow(ctx, c, current)
@@ -194,27 +212,40 @@ func Follow(ctx context.Context, c *kafkalog.Cluster, current Record) (Record, e
 
 // follow is Follow until the first error of the cluster.
 func follow(ctx context.Context, c *kafkalog.Cluster, current Record) (Record, error) {
-	r, found, next, err := read(ctx, c)
+	s, next, err := read(ctx, c)
 	if err != nil {
 		return Record{}, err
 	}
 	for f := c.Follow(ControlTopic, 0, next); ; {
-		if found && r.Epoch > current.Epoch {
-			return r, nil
+		if err := s.deny(current); err != nil {
+			return s.record, err
 		}
-		if found && r.Epoch == current.Epoch {
-			if ds := current.diff(r); len(ds) > 0 {
-				return r, fmt.Errorf("%w: %w", ErrContradiction, &ConflictError{Stands: current, Differences: ds})
-			}
+		if s.found && s.record.Epoch > current.Epoch {
+			return s.record, nil
 		}
 		batch, err := f.Fetch(ctx)
 		if err != nil {
 			return Record{}, err
 		}
-		if r, found, err = newest(batch, Record{}, false); err != nil {
+		if err := s.take(batch); err != nil {
 			return Record{}, err
 		}
 	}
+}
+
+// deny returns why current cannot be counted by any longer, if that is so.
+func (s *standing) deny(current Record) error {
+	switch {
+	case errors.Is(s.err, errUnusable):
+		return fmt.Errorf("%w: %w", ErrContradiction, s.err)
+	case s.found && s.record.Epoch < current.Epoch:
+		return fmt.Errorf("%w: epoch %d stands after epoch %d", ErrContradiction, s.record.Epoch, current.Epoch)
+	case s.found && s.record.Epoch == current.Epoch:
+		if err := current.conflict(s.record); err != nil {
+			return fmt.Errorf("%w: %w", ErrContradiction, err)
+		}
+	}
+	return nil
 }
 
 func rest(ctx context.Context) bool {
