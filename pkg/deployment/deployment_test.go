@@ -3,6 +3,7 @@ package deployment_test
 import (
 	"context"
 	"errors"
+	"fmt"
 	"slices"
 	"strings"
 	"sync"
@@ -379,14 +380,21 @@ func TestFollowWaitsForTheCluster(t *testing.T) {
 		down := w.fake.Fault(
 			kfake.Fault{Keys: []kmsg.Key{kmsg.Fetch, kmsg.ListOffsets}, Topic: deployment.ControlTopic, Err: kerr.NotLeaderForPartition, Count: -1},
 		)
-		time.AfterFunc(20*time.Second, func() {
-			down.Remove()
-			next := current
-			next.Epoch = 2
-			w.rewrite(next)
-		})
-		if r, err := deployment.Follow(w.t.Context(), w.cluster, current); err != nil || r.Epoch != 2 {
-			w.t.Fatalf("Follow = %+v, %v", r, err)
+		done := make(chan error, 1)
+		go func() {
+			r, err := deployment.Follow(w.t.Context(), w.cluster, current)
+			if err == nil && r.Epoch != 2 {
+				err = fmt.Errorf("epoch %d", r.Epoch)
+			}
+			done <- err
+		}()
+		time.Sleep(20 * time.Second)
+		down.Remove()
+		next := current
+		next.Epoch = 2
+		w.rewrite(next)
+		if err := <-done; err != nil {
+			w.t.Fatalf("Follow: %v", err)
 		}
 	})
 }
