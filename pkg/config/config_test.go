@@ -95,24 +95,6 @@ func TestKubernetesServiceLinksAreNoSettings(t *testing.T) {
 	}
 }
 
-func TestReference(t *testing.T) {
-	t.Parallel()
-	var out strings.Builder
-	if err := WriteMarkdown(&out, &settings{}, "INGEST"); err != nil {
-		t.Fatal(err)
-	}
-	for _, want := range []string{
-		"| `--kafka-brokers` | `INGEST_KAFKA_BROKERS` | string, … |  | Where to begin. |\n",
-		"| `--drain` | `INGEST_DRAIN` | duration | `5s` | How long to drain. |\n",
-		"| `--level` | `INGEST_LEVEL` | debug, info | `info` |  |\n",
-		"| `--config` | `INGEST_CONFIG` | string |",
-	} {
-		if !strings.Contains(out.String(), want) {
-			t.Errorf("%q is missing in:\n%s", want, out.String())
-		}
-	}
-}
-
 func TestEveryProblemIsToldAtOnce(t *testing.T) {
 	t.Parallel()
 	file := write(t, `{"adr": "x", "max": "many", "drain": {"s": 5}}`)

@@ -15,7 +15,6 @@ const ContentType = "application/problem+json"
 
 // Problem is a problem document. Type is derived from Code, Title from Status.
 //
-//nolint:errname // it is a document that is answered, which can travel as an error
 type Problem struct {
 	// Status is the HTTP status.
 	Status int
@@ -52,9 +51,6 @@ type document struct {
 	Rule    string   `json:"rule,omitempty"`
 	Results []Result `json:"results,omitempty"`
 }
-
-// Error makes a Problem usable as an error.
-func (p *Problem) Error() string { return p.Code + ": " + p.Detail }
 
 // Write answers a request with the problem. A write error means that the client has gone and is ignored.
 func (p *Problem) Write(w http.ResponseWriter) {
