@@ -14,7 +14,6 @@ import (
 const ContentType = "application/problem+json"
 
 // Problem is a problem document. Type is derived from Code, Title from Status.
-//
 type Problem struct {
 	// Status is the HTTP status.
 	Status int
