@@ -29,6 +29,8 @@ type dashboard struct {
 	recorder *history.Recorder
 	// backOff is how long to wait before the n-th attempt in a row to connect.
 	backOff func(n int) time.Duration
+	// fickle says, after each message, whether to leave a link and to come back to it; nil is never.
+	fickle func() bool
 
 	mu          sync.Mutex // guards what follows
 	shown       map[string]click.Count
@@ -69,6 +71,13 @@ func (d *dashboard) run(ctx context.Context) {
 	}
 }
 
+// leave takes down that nobody looks at the dashboard any more, after run has returned.
+func (d *dashboard) leave() {
+	for _, link := range d.links {
+		d.recorder.Add(history.Event{Kind: history.Unwatch, Client: d.name, Link: link})
+	}
+}
+
 // watch holds one connection. heard tells whether the gateway said anything.
 func (d *dashboard) watch(ctx context.Context, gateway string) (heard bool, err error) {
 	transport := &http.Transport{DialContext: d.dial}
@@ -104,7 +113,25 @@ func (d *dashboard) watch(ctx context.Context, gateway string) (heard bool, err 
 		if err := c.handle(message); err != nil {
 			return true, err
 		}
+		if d.fickle != nil && d.fickle() {
+			if err := d.wander(ctx, ws); err != nil {
+				return true, err
+			}
+		}
 	}
+}
+
+// wander unsubscribes from a link and subscribes to it again, without waiting for an answer in between.
+func (d *dashboard) wander(ctx context.Context, ws *websocket.Conn) error {
+	link := d.links[:1]
+	for _, m := range []wire.ClientMessage{
+		{Type: wire.TypeUnsubscribe, Links: link}, {Type: wire.TypeSubscribe, Links: link, IntervalMs: wire.KeepInterval},
+	} {
+		if err := ws.Write(ctx, websocket.MessageText, wire.AppendClient(nil, m)); err != nil {
+			return err
+		}
+	}
+	return nil
 }
 
 // dawdle waits as long as somebody asked it to, so that the gateway finds nobody reading.
@@ -186,6 +213,12 @@ func (c *connection) handle(message wire.ServerMessage) error {
 	case wire.Subscribed:
 		for _, l := range m.Links {
 			c.told(history.Subscribed, l.Link, click.Count{Epoch: c.epoch, Seq: l.Seq, Count: l.Count, Bots: l.Bots}, 0)
+		}
+	case wire.Unsubscribed:
+		for _, link := range m.Links {
+			c.dashboard.recorder.Add(history.Event{
+				Kind: history.Unsubscribed, Client: c.dashboard.name, Gateway: c.gateway, Connection: c.name, Link: link,
+			})
 		}
 	case wire.Update:
 		c.told(history.Update, m.Link, click.Count{Epoch: c.epoch, Seq: m.Seq, Count: m.Count, Bots: m.Bots}, m.Delta)

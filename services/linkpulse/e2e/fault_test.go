@@ -25,6 +25,7 @@ func (w *world) faultsToDraw() []func() fault {
 	return []func() fault{
 		w.lostBrokerAnswer, w.produceError, w.produceRefused, w.fetchError, w.leaderMove, w.brokerCut, w.brokerHole,
 		w.dashboardCut, w.visitorCut, w.lostAck, w.slowDashboard, w.slowNetwork, w.gatewayRestart, w.gatewayCut, w.ingestRestart,
+		w.outage, w.outage,
 	}
 }
 
@@ -106,7 +107,17 @@ func (w *world) fetchError() fault {
 	err := []*kerr.Error{
 		kerr.NotLeaderForPartition, kerr.OffsetNotAvailable, kerr.KafkaStorageError, kerr.UnknownServerError, kerr.FencedLeaderEpoch,
 	}[w.rng.IntN(5)]
-	return w.kafkaError(err, kmsg.Fetch)
+	if w.rng.IntN(2) == 0 {
+		return w.kafkaError(err, kmsg.Fetch)
+	}
+	d := w.seconds(15) // clicks are appended and nobody can read them
+	return fault{fmt.Sprintf("every Fetch answers %s for %v", err.Message, d), func(w *world) {
+		h := w.stack.Broker().Cluster().Fault(kfake.Fault{Keys: []kmsg.Key{kmsg.Fetch}, Topic: record().Topic, Err: err, Count: -1})
+		w.faults.Go(func() {
+			pause(w.t.Context(), d)
+			h.Remove()
+		})
+	}}
 }
 
 func (w *world) kafkaError(err *kerr.Error, key kmsg.Key) fault {
@@ -114,6 +125,32 @@ func (w *world) kafkaError(err *kerr.Error, key kmsg.Key) fault {
 	return fault{fmt.Sprintf("%d × %s answers %s", count, key.Name(), err.Message), func(w *world) {
 		h := w.stack.Broker().Cluster().Fault(kfake.Fault{Keys: []kmsg.Key{key}, Topic: record().Topic, Err: err, Count: count})
 		w.healLater(h.Remove)
+	}}
+}
+
+// outage lasts longer than the producer tries: clicks are refused, or nobody knows what became of them.
+func (w *world) outage() fault {
+	d := 31*time.Second + w.seconds(10)
+	if w.rng.IntN(2) == 0 {
+		return fault{fmt.Sprintf("no broker appends for %v", d), func(w *world) {
+			h := w.stack.Broker().Cluster().Fault(kfake.Fault{
+				Keys: []kmsg.Key{kmsg.Produce}, Topic: record().Topic, Err: kerr.NotEnoughReplicas, Count: -1,
+			})
+			w.faults.Go(func() {
+				pause(w.t.Context(), d)
+				h.Remove()
+			})
+		}}
+	}
+	path := w.kafka()
+	f := simnet.Fault{Path: path, BlackHole: simnet.Way(1 + w.rng.IntN(3))}
+	return fault{fmt.Sprintf("%s is behind a black hole (ways %d) for %v, then its connections end", path.To, f.BlackHole, d), func(w *world) {
+		heal := w.net.Inject(f)
+		w.faults.Go(func() {
+			pause(w.t.Context(), d)
+			w.net.Cut(path) // what is under way is lost
+			heal()
+		})
 	}}
 }
 
@@ -189,7 +226,13 @@ func (w *world) gatewayCut() fault {
 func (w *world) ingestRestart() fault {
 	down := w.seconds(3)
 	return fault{fmt.Sprintf("ingest is restarted, %v down", down), func(w *world) {
-		w.restart(down, w.stack.StopIngest, w.stack.StartIngest)
+		stop := func(ctx context.Context) error {
+			if err := w.stack.StopIngest(ctx); err != nil { // clicks without an outcome, where no broker takes them
+				w.t.Logf("stopping ingest: %v", err)
+			}
+			return nil
+		}
+		w.restart(down, stop, w.stack.StartIngest)
 	}}
 }
 

@@ -8,6 +8,7 @@ import (
 	"net"
 	"os"
 	"path/filepath"
+	"slices"
 	"strings"
 	"sync"
 	"testing"
@@ -28,7 +29,7 @@ import (
 
 // The lives that are simulated: a while of load during which things break, then a time to heal, in virtual time.
 const (
-	simLoad  = 30 * time.Second
+	simLoad  = 40 * time.Second
 	simQuiet = 60 * time.Second
 	// simHeartbeat is short, so that a dead connection is found in the quiet time, twice over.
 	simHeartbeat = 5 * time.Second
@@ -60,7 +61,8 @@ type world struct {
 	log      *lines
 	recorder history.Recorder
 
-	links      []string
+	links      []string // watched by dashboards
+	quiet      []string // watched by passers-by only
 	dashboards []*dashboard
 	people     sync.WaitGroup // dashboards
 	stopPeople context.CancelFunc
@@ -82,7 +84,7 @@ func record() deployment.Record {
 func simulate(t *testing.T, seed uint64) {
 	w := &world{
 		t: t, net: simnet.New(seed), rng: rand.New(rand.NewPCG(seed, 0)), log: &lines{}, restarting: make(chan struct{}, 1),
-		links: []string{"x7Kp2", "a3bZ9", "jobs", "docs", "launch"},
+		links: []string{"x7Kp2", "a3bZ9", "jobs", "docs", "launch"}, quiet: []string{"podcast", "changelog"},
 	}
 	defer func() {
 		if t.Failed() {
@@ -122,30 +124,55 @@ func (w *world) start() {
 		w.t.Fatalf("starting the system: %v", err)
 	}
 	w.stack = s
+	// From here on nothing takes no time at all, so that what can happen between two steps of a part does.
+	w.net.Inject(simnet.Fault{Delay: w.seconds(0.002), Jitter: time.Millisecond + w.seconds(0.01)})
 }
 
-// watch opens dashboards, some of them on slow lines.
+// watch opens dashboards, some of them on slow lines, and lets passers-by in.
 func (w *world) watch() {
 	ctx, cancel := context.WithCancel(w.t.Context())
 	w.stopPeople = cancel
 	for i := range 4 {
-		name := fmt.Sprint("dashboard-", i)
-		host := w.net.Host(name)
-		host.Buffer = 512 << w.rng.IntN(6)
-		links := append([]string(nil), w.links...)
-		w.rng.Shuffle(len(links), func(i, j int) { links[i], links[j] = links[j], links[i] })
-		d := newDashboard(name, links[:1+w.rng.IntN(len(links))], w.stack.Gateways(), host.Dial, &w.recorder)
-		d.first = i
-		jitter := rand.New(rand.NewPCG(w.rng.Uint64(), 0))
-		d.backOff = func(n int) time.Duration {
-			return time.Duration(jitter.Int64N(int64(100*time.Millisecond) << min(n, 5)))
-		}
+		d := w.newDashboard(fmt.Sprint("dashboard-", i), w.rng)
 		w.dashboards = append(w.dashboards, d)
 		later := time.Duration(w.rng.Int64N(int64(simLoad / 2)))
 		w.people.Go(func() {
 			pause(ctx, later)
 			d.run(ctx)
 		})
+	}
+	for i := range 2 {
+		rng := rand.New(rand.NewPCG(w.rng.Uint64(), 0))
+		w.people.Go(func() { w.passBy(ctx, fmt.Sprint("passer-by-", i), rng) })
+	}
+}
+
+func (w *world) newDashboard(name string, rng *rand.Rand) *dashboard {
+	host := w.net.Host(name)
+	host.Buffer = 512 << rng.IntN(6)
+	links := append([]string(nil), w.links...)
+	rng.Shuffle(len(links), func(i, j int) { links[i], links[j] = links[j], links[i] })
+	d := newDashboard(name, links[:1+rng.IntN(len(links))], w.stack.Gateways(), host.Dial, &w.recorder)
+	d.first = rng.IntN(2)
+	own := rand.New(rand.NewPCG(rng.Uint64(), 0))
+	d.backOff = func(n int) time.Duration {
+		return time.Duration(own.Int64N(int64(100*time.Millisecond) << min(n, 5)))
+	}
+	d.fickle = func() bool { return own.IntN(40) == 0 }
+	return d
+}
+
+// passBy is one look at the counts after the other, each a few seconds long: links come to be watched by somebody and by
+// nobody again, and their totals are read while clicks go on.
+func (w *world) passBy(ctx context.Context, name string, rng *rand.Rand) {
+	for n := 0; ctx.Err() == nil; n++ {
+		d := w.newDashboard(fmt.Sprint(name, ".", n), rng)
+		d.links = append(d.links, w.quiet[rng.IntN(len(w.quiet))])
+		look, stop := context.WithTimeout(ctx, time.Duration(rng.Int64N(int64(5*time.Second))))
+		d.run(look)
+		stop()
+		d.leave()
+		pause(ctx, time.Duration(rng.Int64N(int64(3*time.Second))))
 	}
 }
 
@@ -158,7 +185,7 @@ func (w *world) visit() (wait func()) {
 		rate := 1 + w.rng.Float64()*10
 		visitors.Go(func() {
 			defer v.close()
-			v.keepVisiting(ctx, rate, w.links)
+			v.keepVisiting(ctx, rate, slices.Concat(w.links, w.quiet))
 		})
 	}
 	return func() {

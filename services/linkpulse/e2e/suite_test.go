@@ -285,13 +285,11 @@ func (s *suite) client(t *testing.T) *kgo.Client {
 	return client
 }
 
-// underLoad runs f while a visitor posts to links, and returns when both are done. The visitor never posts a click twice.
-// It returns what was posted.
-func (s *suite) underLoad(t *testing.T, links []string, f func()) []click.ID {
+// underLoad runs f while a visitor posts to links, and returns when both are done.
+func (s *suite) underLoad(t *testing.T, links []string, f func()) {
 	t.Helper()
 	var dialer net.Dialer
 	v := newVisitor(s.stack.Ingest, dialer.DialContext, &s.recorder, rand.Uint64())
-	v.once = true
 	defer v.close()
 	ctx, cancel := context.WithCancel(t.Context())
 	done := make(chan struct{})
@@ -304,9 +302,6 @@ func (s *suite) underLoad(t *testing.T, links []string, f func()) []click.ID {
 		<-done
 	}()
 	f()
-	cancel()
-	<-done
-	return v.sent
 }
 
 // settled posts one more click to every link and waits until all dashboards show what the log holds. That it holds the
@@ -380,14 +375,14 @@ func caseKill(t *testing.T, s *suite) {
 }
 
 // casePause: the leader stands still for longer than the producer waits for an answer, and goes on. What it was sent
-// before and what was sent again must not both stay: the log itself holds each click once, before anybody takes
-// duplicates out.
+// before and what was sent again must not both stay: the checker finds a click in the log no more often than visitors
+// posted it, before anybody takes duplicates out.
 func casePause(t *testing.T, s *suite) {
 	links := []string{"pause-a", "pause-b", "pause-c"}
 	first := s.watch(t, s.stack.Gateways()[:1], links...)
 	second := s.watch(t, s.stack.Gateways()[1:], links...)
 	s.settled(t, links, first, second)
-	sent := s.underLoad(t, links, func() {
+	s.underLoad(t, links, func() {
 		node := s.kafka.Leader(t, s.deployment.Topic, click.Partition(links[0], s.deployment.Partitions))
 		s.kafka.Pause(t, node)
 		pause(t.Context(), pastTimeout)
@@ -395,19 +390,6 @@ func casePause(t *testing.T, s *suite) {
 		s.post(t, links...)
 	})
 	s.settled(t, links, first, second)
-	times := make(map[click.ID]int)
-	for _, p := range s.log(t).Partitions {
-		for _, r := range p.Records {
-			if c, err := click.Decode(r.Key, r.Value); err == nil {
-				times[c.ID]++
-			}
-		}
-	}
-	for _, id := range sent {
-		if times[id] > 1 {
-			t.Errorf("click %s was posted once and lies in the log %d times", id, times[id])
-		}
-	}
 }
 
 // pastTimeout is longer than the producer waits for the answer to a request.

@@ -20,14 +20,12 @@ type visitor struct {
 	client   *http.Client
 	recorder *history.Recorder
 	rng      *rand.Rand
-	once     bool       // never posts a click a second time
-	sent     []click.ID // every click that was posted
 }
 
 func newVisitor(ingest func() string, dial dialFunc, recorder *history.Recorder, seed uint64) *visitor {
 	return &visitor{
 		ingest: ingest, recorder: recorder,
-		client: &http.Client{Transport: &http.Transport{DialContext: dial, MaxIdleConnsPerHost: 2}, Timeout: 15 * time.Second},
+		client: &http.Client{Transport: &http.Transport{DialContext: dial, MaxIdleConnsPerHost: 2}, Timeout: time.Minute},
 		rng:    rand.New(rand.NewPCG(seed, 3)),
 	}
 }
@@ -58,10 +56,6 @@ func (v *visitor) visit(ctx context.Context, tries int, links ...string) error {
 	for i, link := range links {
 		clicks[i], ids[i] = v.newClick(link)
 	}
-	v.sent = append(v.sent, ids...)
-	if v.once {
-		tries = 1
-	}
 	body, err := json.Marshal(clicks)
 	if err != nil {
 		return err
@@ -75,20 +69,32 @@ func (v *visitor) visit(ctx context.Context, tries int, links ...string) error {
 			}
 			timer.Stop()
 		}
+		for i, link := range links {
+			v.recorder.Sent(link, ids[i])
+		}
 		if err = v.post(ctx, body); err == nil {
 			for i, link := range links {
 				v.recorder.Acked(link, ids[i])
 			}
-			if !v.once && v.rng.IntN(10) == 0 { // a client that did not hear the answer sends it all again
-				_ = v.post(ctx, body)
-			}
-			return nil
+			return v.again(ctx, body, links, ids)
 		}
 		for i, link := range links {
 			v.recorder.Unknown(link, ids[i])
 		}
 	}
 	return err
+}
+
+// again is a client that did not hear the answer: now and then it sends it all once more.
+func (v *visitor) again(ctx context.Context, body []byte, links []string, ids []click.ID) error {
+	if v.rng.IntN(10) > 0 {
+		return nil
+	}
+	for i, link := range links {
+		v.recorder.Sent(link, ids[i])
+	}
+	_ = v.post(ctx, body) // it counts already, whatever the answer
+	return nil
 }
 
 func (v *visitor) post(ctx context.Context, body []byte) error {

@@ -23,6 +23,9 @@ const (
 	RuleOnce Rule = "an acknowledged click does not count exactly once"
 	// RuleTwice: a click of unknown outcome counts at most once.
 	RuleTwice Rule = "a click of unknown outcome counts more than once"
+	// RuleRepeated: a click lies in the log at most as often as it was sent: retries behind ingest leave no copies, even
+	// though readers would take them out.
+	RuleRepeated Rule = "a click lies in the log more often than it was sent"
 	// RuleInvented: every counted click was sent by somebody.
 	RuleInvented Rule = "a click counts that nobody sent"
 	// RuleCount: what is told or shown is the fold of the log up to the seq that is told with it.
@@ -92,6 +95,7 @@ func Check(events []Event, log Log) ([]Violation, error) {
 	c := &checker{
 		folded:  f,
 		clicks:  make(map[clickKey]Kind),
+		sent:    make(map[clickKey]int64),
 		told:    make(map[connLink]click.Count),
 		heard:   make(map[clientLink]map[click.Count]bool),
 		shown:   make(map[clientLink]click.Count),
@@ -132,6 +136,7 @@ type (
 type checker struct {
 	*folded
 	clicks     map[clickKey]Kind                   // Acked once it was acknowledged, Unknown else
+	sent       map[clickKey]int64                  // how often, as far as it was recorded
 	told       map[connLink]click.Count            // the last count told; absent: not subscribed
 	heard      map[clientLink]map[click.Count]bool // everything that a dashboard was told
 	shown      map[clientLink]click.Count          // the last count shown
@@ -151,6 +156,8 @@ func (c *checker) event(i int, e Event) {
 		c.judgeVouched(e)
 	}
 	switch e.Kind {
+	case Sent:
+		c.sent[clickKey{e.Link, e.ID}]++
 	case Acked:
 		c.clicks[clickKey{e.Link, e.ID}] = Acked
 	case Unknown:
@@ -277,9 +284,15 @@ func (c *checker) judgeClicks() {
 			c.report(RuleTwice, -1, "click %s on %q: in the log %d times, counted %d times", k.id, k.link, seen, counted)
 		}
 	}
+	for k, sent := range c.sent {
+		if seen := c.seen[k.link][k.id]; seen > sent {
+			c.report(RuleRepeated, -1, "click %s on %q: sent %d times, in the log %d times", k.id, k.link, sent, seen)
+		}
+	}
 	for link, ids := range c.times {
 		for id := range ids {
-			if _, sent := c.clicks[clickKey{link, id}]; !sent {
+			k := clickKey{link, id}
+			if _, known := c.clicks[k]; !known && c.sent[k] == 0 {
 				c.report(RuleInvented, -1, "click %s on %q", id, link)
 			}
 		}

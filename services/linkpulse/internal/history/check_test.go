@@ -51,6 +51,9 @@ func (w *world) click(link string, kind Kind) {
 	if kind == Acked {
 		times = max(times, 1)
 	}
+	for range max(times, 1) {
+		w.events = append(w.events, Event{At: w.clock(), Kind: Sent, Link: link, ID: c.ID})
+	}
 	for range times {
 		p.Records = append(p.Records, Record{Offset: p.End, TimeMs: 5, Key: []byte(link), Value: c.Append(nil)})
 		p.End++
@@ -166,6 +169,11 @@ func TestPlantedViolations(t *testing.T) {
 			w.events = append(w.events, Event{Kind: Unknown, Link: "a", ID: click.ID{254}})
 			w.appendRecord("a", click.ID{254}, 0)
 			w.appendAgain(Unknown)
+		}},
+		"a retry behind the client's back leaves a copy": {RuleRepeated, func(w *world) {
+			w.events = append(w.events, Event{Kind: Sent, Link: "a", ID: click.ID{248}}, Event{Kind: Acked, Link: "a", ID: click.ID{248}})
+			w.appendRecord("a", click.ID{248}, 0)
+			w.appendRecord("a", click.ID{248}, 0)
 		}},
 		"a click that nobody sent": {RuleInvented, func(w *world) {
 			w.appendRecord("a", click.ID{253}, 0)

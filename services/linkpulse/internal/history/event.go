@@ -15,8 +15,10 @@ type Kind uint8
 
 // The kinds of events. Acked and Unknown concern clicks; the others concern dashboards.
 const (
+	// Sent: a request with the click (Link, ID) goes out, for the first time or again.
+	Sent Kind = iota + 1
 	// Acked: ingest answered that the click (Link, ID) was accepted.
-	Acked Kind = iota + 1
+	Acked
 	// Unknown: the click (Link, ID) was sent and the answer was an error or never came. It may count or not, but not twice.
 	Unknown
 	// Watch: the dashboard Client wants Link from now on.
@@ -36,7 +38,7 @@ const (
 	Shown
 )
 
-var kindNames = [...]string{"", "acked", "unknown", "watch", "unwatch", "subscribed", "unsubscribed", "update", "heartbeat", "shown"} //nolint:gochecknoglobals // a table that nothing changes
+var kindNames = [...]string{"", "sent", "acked", "unknown", "watch", "unwatch", "subscribed", "unsubscribed", "update", "heartbeat", "shown"} //nolint:gochecknoglobals // a table that nothing changes
 
 // String returns the name of the kind.
 func (k Kind) String() string {
@@ -66,7 +68,7 @@ type Event struct {
 // String formats the event for a report.
 func (e Event) String() string {
 	switch e.Kind {
-	case Acked, Unknown:
+	case Sent, Acked, Unknown:
 		return fmt.Sprintf("%s click %s on %q", e.Kind, e.ID, e.Link)
 	case Watch, Unwatch:
 		return fmt.Sprintf("%s of %q by dashboard %s", e.Kind, e.Link, e.Client)
@@ -100,6 +102,10 @@ func (r *Recorder) Add(e Event) {
 	defer r.mu.Unlock()
 	r.events = append(r.events, e)
 }
+
+// Sent records that a request with a click goes out. Where it is told of every one, copies in the log that no client
+// asked for are found.
+func (r *Recorder) Sent(link string, id click.ID) { r.Add(Event{Kind: Sent, Link: link, ID: id}) }
 
 // Acked records that a click was acknowledged.
 func (r *Recorder) Acked(link string, id click.ID) { r.Add(Event{Kind: Acked, Link: link, ID: id}) }
