@@ -122,7 +122,7 @@ func followed(t fataler, from int64, batches ...[]byte) *Batch {
 	t.Helper()
 	all := bytes.Join(batches, nil)
 	var records protocol.RecordSet
-	wire := append(binary.BigEndian.AppendUint32(nil, uint32(len(all))), all...) //nolint:gosec // small
+	wire := append(binary.BigEndian.AppendUint32(nil, uint32(len(all))), all...)
 	if _, err := records.ReadFrom(bytes.NewReader(wire)); err != nil {
 		t.Fatal(err)
 	}

@@ -44,7 +44,7 @@ func chaos(t *testing.T, seed uint64) {
 	for caller := range 8 {
 		wg.Go(func() {
 			for i := range 100 {
-				m := message(int32((caller+i)%partitions), fmt.Sprintf("%d/%d", caller, i)) //nolint:gosec // small
+				m := message(int32((caller+i)%partitions), fmt.Sprintf("%d/%d", caller, i))
 				msgs := []Message{m}
 				_ = p.Append(msgs) // the message carries it
 				results <- told{m.Partition, string(m.Value), msgs[0].Offset, msgs[0].Err}

@@ -72,7 +72,7 @@ func TestRefreshDisturbsNobody(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		w := newWorld(t, 3, 2)
 		for partition, node := range []int32{0, 1} {
-			if err := w.fake.MoveTopicPartition(topic, int32(partition), node); err != nil { //nolint:gosec // small
+			if err := w.fake.MoveTopicPartition(topic, int32(partition), node); err != nil {
 				t.Fatal(err)
 			}
 		}

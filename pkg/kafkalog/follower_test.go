@@ -55,7 +55,7 @@ func TestFollowerTellsLossFromAShortLog(t *testing.T) {
 // at returns the batch as it would lie in a log at an offset, with changes to its header.
 func at(offset int64, batch []byte, change func(header []byte)) []byte {
 	batch = bytes.Clone(batch)
-	binary.BigEndian.PutUint64(batch, uint64(offset)) //nolint:gosec // small
+	binary.BigEndian.PutUint64(batch, uint64(offset))
 	if change != nil {
 		change(batch)
 		binary.BigEndian.PutUint32(batch[atCRC:], crc32.Checksum(batch[atAttributes:], crc32.MakeTable(crc32.Castagnoli)))
@@ -217,7 +217,7 @@ func fetches(partition int32) func([]byte) bool {
 		body := request[size+key+version+correlation:]
 		body = body[2+binary.BigEndian.Uint16(body):] // past the client's name
 		req := kmsg.NewPtrFetchRequest()
-		req.Version = int16(binary.BigEndian.Uint16(request[size+key:])) //nolint:gosec // it was one
+		req.Version = int16(binary.BigEndian.Uint16(request[size+key:]))
 		return req.ReadFrom(body) == nil && req.Topics[0].Partitions[0].Partition == partition
 	}
 }
@@ -267,7 +267,7 @@ func TestReadingAllocatesForAnswersOnly(t *testing.T) {
 		msgs[i] = Message{TimeMs: int64(i), Key: []byte("link"), Value: make([]byte, 100)}
 	}
 	batch := sealed(msgs, session{}, 0)
-	wire := append(binary.BigEndian.AppendUint32(nil, uint32(len(batch))), batch...) //nolint:gosec // small
+	wire := append(binary.BigEndian.AppendUint32(nil, uint32(len(batch))), batch...)
 	var (
 		b    Batch
 		from bytes.Reader

@@ -44,8 +44,7 @@ func judge(res *kafka.ProduceResponse, err error) (v verdict, reason string) {
 	if err == nil {
 		return acked, ""
 	}
-	var code kafka.Error
-	if errors.As(err, &code) {
+	if code, ok := errors.AsType[kafka.Error](err); ok {
 		return judgeCode(code)
 	}
 	return judgeTransport(err)

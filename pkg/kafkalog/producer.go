@@ -85,7 +85,7 @@ func (c *Cluster) NewProducer(ctx context.Context, cfg ProducerConfig) (*Produce
 	}
 	p := &Producer{cfg: cfg, client: client, log: c.log}
 	for i := range cfg.Partitions {
-		p.lanes = append(p.lanes, newLane(p, int32(i))) //nolint:gosec // a Kafka partition count
+		p.lanes = append(p.lanes, newLane(p, int32(i)))
 	}
 	p.metrics = newProducerMetrics(p.queued)
 	if err := p.metrics.register(c.registry); err != nil {

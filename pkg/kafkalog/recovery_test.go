@@ -54,7 +54,7 @@ type cutReply struct {
 func (c cutReply) Read(b []byte) (int, error) {
 	n, err := c.Conn.Read(b)
 	if n > 0 && c.armed() {
-		_ = c.Conn.Close()
+		_ = c.Close()
 		return 0, net.ErrClosed
 	}
 	return n, err
@@ -124,7 +124,7 @@ func TestLeaderMovesUnderLoad(t *testing.T) {
 		}()
 		for i := range 20 {
 			time.Sleep(200 * time.Millisecond)
-			if err := w.fake.MoveTopicPartition(topic, 0, int32(i%3)); err != nil { //nolint:gosec // small
+			if err := w.fake.MoveTopicPartition(topic, 0, int32(i%3)); err != nil {
 				t.Error(err)
 			}
 		}

@@ -37,5 +37,5 @@ var errNoProducerID = errors.New("the answer has no producer id")
 
 // nextSequence is the sequence behind n records; it wraps to 0 after 2^31-1 (KIP-98).
 func nextSequence(sequence, n int32) int32 {
-	return int32((int64(sequence) + int64(n)) & 0x7fffffff) //nolint:gosec // masked to 31 bits
+	return int32((int64(sequence) + int64(n)) & 0x7fffffff)
 }

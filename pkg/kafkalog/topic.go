@@ -122,7 +122,7 @@ func (t *topicClient) knows(ctx context.Context, found []kafka.Partition) bool {
 
 // connectionTrouble tells whether an error is of a connection rather than of what a broker said, or of a dial.
 func connectionTrouble(err error) bool {
-	if code := kafka.Error(0); errors.As(err, &code) {
+	if _, ok := errors.AsType[kafka.Error](err); ok {
 		return false
 	}
 	v, _ := judgeTransport(err)

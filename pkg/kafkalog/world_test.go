@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"net"
+	"os"
 	"sync"
 	"testing"
 	"time"
@@ -15,7 +16,15 @@ import (
 	"github.com/linkpulse/linkpulse/pkg/fold"
 )
 
-func TestMain(m *testing.M) { goleak.VerifyTestMain(m) }
+func TestMain(m *testing.M) {
+	if os.Getenv(brokerEnv) != "" {
+		if err := serve(); err != nil {
+			panic(err)
+		}
+		return
+	}
+	goleak.VerifyTestMain(m)
+}
 
 const topic = "clicks"
 
@@ -46,7 +55,7 @@ func newWorld(t *testing.T, nodes, partitions int, opts ...kfake.Opt) *world {
 	}
 	opts = append(opts, kfake.NumBrokers(nodes), kfake.Ports(ports...), kfake.ListenFn(w.network.Listen))
 	if partitions > 0 {
-		opts = append(opts, kfake.SeedTopics(int32(partitions), topic)) //nolint:gosec // small
+		opts = append(opts, kfake.SeedTopics(int32(partitions), topic))
 	}
 	fake, err := kfake.NewCluster(opts...)
 	if err != nil {
