@@ -46,6 +46,7 @@ type batch struct {
 	done   chan struct{}
 	offset int64 // of the first record, -1 where the broker did not say
 	err    error
+	parts  []part // where it was sent in parts, their outcomes, which stand instead of offset and err
 }
 
 func newBatch(buf []byte, now time.Time) *batch {

@@ -65,6 +65,12 @@ func (f *Follower) Close() {}
 // Fetch returns the records at the cursor and moves it behind them; the batch is valid until the next call. It waits up
 // to half a second for records and answers with none then. An error that wraps [feed.ErrLost] or [feed.ErrBeyondEnd]
 // stays; any other passes by itself, and a later call goes on where this one stood.
+//
+// The batch's time AsOf is when the request was sent: the broker looked at its log after that, how long after is not
+// known. What had been acknowledged by then is below the end that it tells, with one exception. A replica that has just
+// become the leader has all that was acknowledged, but learns from the others how much of it that is, and tells too low an
+// end until it knows. Where that shows, because the end is below the cursor, AsOf is the beginning of time. Where it
+// does not, what it leaves out follows with the next answers.
 func (f *Follower) Fetch(ctx context.Context) (feed.Batch, error) {
 	t, err := f.c.topic(f.topic)
 	if err != nil {
@@ -98,8 +104,10 @@ func (f *Follower) Fetch(ctx context.Context) (feed.Batch, error) {
 	if err := b.read(res, f.next); err != nil {
 		return nil, fmt.Errorf("reading %s/%d at %d: %w", f.topic, f.partition, f.next, err)
 	}
-	// The broker looked at the end of its log after the request was sent; how long after is not known.
 	b.marks.AsOf = sent
+	if b.marks.End < f.next {
+		b.marks.AsOf = time.Unix(0, 0)
+	}
 	f.next = b.marks.Next
 	return b, nil
 }

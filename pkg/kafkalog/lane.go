@@ -1,8 +1,8 @@
 package kafkalog
 
 import (
-	"bytes"
 	"context"
+	"errors"
 	"fmt"
 	"math/rand/v2"
 	"sync"
@@ -25,6 +25,7 @@ type lane struct {
 	bytes  int        // of the queue and of the batch on its way
 	closed bool
 	spare  []byte // a buffer for the next batch
+	fit    int    // how large batches are made: BatchBytes, or what the topic was seen to take
 
 	// What follows belongs to the goroutine.
 
@@ -34,7 +35,7 @@ type lane struct {
 }
 
 func newLane(p *Producer, partition int32) *lane {
-	return &lane{p: p, partition: partition, wake: make(chan struct{}, 1), ended: make(chan struct{})}
+	return &lane{p: p, partition: partition, fit: p.cfg.BatchBytes, wake: make(chan struct{}, 1), ended: make(chan struct{})}
 }
 
 // add copies a message into the open batch and returns the batch and the message's place in it. It never waits.
@@ -69,7 +70,7 @@ func (l *lane) queued() int {
 // open returns a batch with room for size bytes. The caller holds mu. Whoever opens a batch wakes the goroutine, and
 // nobody else needs to: it takes batches until there is none.
 func (l *lane) open(size int) *batch {
-	if n := len(l.queue); n > 0 && len(l.queue[n-1].buf)+size <= l.p.cfg.BatchBytes {
+	if n := len(l.queue); n > 0 && len(l.queue[n-1].buf)+size <= l.fit {
 		return l.queue[n-1]
 	}
 	b := newBatch(l.spare, time.Now())
@@ -96,6 +97,7 @@ func (l *lane) close() {
 
 func (l *lane) run() {
 	defer close(l.ended)
+	l.greet()
 	for {
 		b, more := l.next()
 		switch {
@@ -133,12 +135,17 @@ func (l *lane) settle(b *batch, clean bool) {
 		l.spare = b.buf
 	}
 	l.mu.Unlock()
-	if m := l.p.metrics; b.err == nil {
-		m.records.Add(float64(b.count))
-		m.batchRecords.Observe(float64(b.count))
-		m.ackSeconds.Observe(time.Since(b.opened).Seconds())
-	}
 	close(b.done)
+}
+
+// taken notes that a batch was acknowledged.
+func (l *lane) taken(b *batch) {
+	m := l.p.metrics
+	m.records.Add(float64(b.count))
+	m.batchRecords.Observe(float64(b.count))
+	m.ackSeconds.Observe(time.Since(b.opened).Seconds())
+	l.sequence = nextSequence(l.sequence, b.count)
+	l.p.health.succeeded(l.partition)
 }
 
 // send tries to append a batch until it is acknowledged, hopeless, or out of time, and sets its outcome. clean tells that
@@ -167,8 +174,7 @@ func (l *lane) send(b *batch) (clean bool) {
 		began := time.Now()
 		v, err := l.attempt(ctx, b, attempt == 0)
 		if v == acked {
-			l.sequence = nextSequence(l.sequence, b.count)
-			l.p.health.succeeded(l.partition)
+			l.taken(b)
 			return attempt == 0
 		}
 		l.p.health.failed(l.partition, began, err)
@@ -183,6 +189,12 @@ func (l *lane) send(b *batch) (clean bool) {
 				b.err = l.giveUp(perhaps, err)
 				return false
 			}
+		case tainted:
+			if !perhaps && b.count > 1 {
+				l.sendParts(b, !errors.Is(err, kafka.InvalidRecord))
+				return false
+			}
+			fallthrough
 		case hopeless:
 			b.err = l.giveUp(perhaps, err)
 			return false
@@ -216,11 +228,18 @@ func (l *lane) unknown(err error) error {
 // attempt sends the batch once.
 func (l *lane) attempt(ctx context.Context, b *batch, first bool) (verdict, error) {
 	began := time.Now()
+	sent := &body{bytes: b.buf}
 	res, err := l.p.client.client().RawProduce(ctx, &kafka.RawProduceRequest{
 		Topic: l.p.cfg.Topic, Partition: int(l.partition), RequiredAcks: kafka.RequireAll,
-		RawRecords: protocol.RawRecordSet{Reader: bytes.NewReader(b.buf)},
+		RawRecords: protocol.RawRecordSet{Reader: sent},
 	})
 	v, reason := judge(res, err)
+	if v == uncertain && sent.revoke() {
+		v = refused // whatever went wrong, no broker has seen it
+	}
+	if v != acked && l.p.client.c.ctx.Err() != nil {
+		v, err = hopeless, errClusterClosed
+	}
 	if v == acked {
 		if res != nil && res.Error == nil {
 			b.offset = res.BaseOffset
@@ -237,6 +256,14 @@ func (l *lane) attempt(ctx context.Context, b *batch, first bool) (verdict, erro
 	l.p.metrics.retries.WithLabelValues(reason).Inc()
 	l.p.client.refresh(err)
 	return v, err
+}
+
+// greet asks for a producer id before there is anything to send, so that the first message need not wait for it: on a
+// fresh cluster it takes a second. Where it fails, that message asks again.
+func (l *lane) greet() {
+	if s, err := l.p.client.newSession(l.p.intake); err == nil {
+		l.session, l.sequence, l.started = s, 0, true
+	}
 }
 
 // ensureSession makes sure of a producer id, for as long as ctx lasts.

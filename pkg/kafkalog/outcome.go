@@ -33,10 +33,11 @@ const (
 	uncertain         // perhaps appended; the same bytes can be sent again
 	desync            // not appended: the broker expects another sequence or does not know the producer
 	hopeless          // not appended, and trying again cannot help
+	tainted           // not appended because of something in the batch: without it, the rest may be
 )
 
 // judge reads the outcome of an attempt from the broker's answer, or from the error that there was instead of one, and
-// names it for the metric.
+// names it for the metric. Without an answer it takes the request to have been sent.
 func judge(res *kafka.ProduceResponse, err error) (v verdict, reason string) {
 	if err == nil {
 		err = res.Error
@@ -70,6 +71,10 @@ func judgeCode(code kafka.Error) (v verdict, reason string) {
 		return refused, "broker"
 	case kafka.RequestTimedOut, kafka.NotEnoughReplicasAfterAppend, kafka.NetworkException, kafka.Unknown:
 		return uncertain, "replication"
+	case kafka.InvalidMessage: // it broke on its way: brokers check before they append
+		return refused, "broker"
+	case kafka.MessageSizeTooLarge, kafka.RecordListTooLarge, kafka.InvalidRecord:
+		return tainted, "refused"
 	case kafka.OutOfOrderSequenceNumber, kafka.InvalidProducerEpoch, kafka.UnknownProducerId,
 		kafka.InvalidProducerIDMapping:
 		return desync, "sequence"

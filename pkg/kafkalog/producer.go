@@ -67,6 +67,8 @@ type Producer struct {
 
 	ctx    context.Context //nolint:containedctx // ends the work that outlives its callers; Close cancels it
 	cancel context.CancelFunc
+	intake context.Context //nolint:containedctx // ends when Close begins
+	close  context.CancelFunc
 	done   sync.WaitGroup
 	closed atomic.Bool
 
@@ -92,6 +94,7 @@ func (c *Cluster) NewProducer(ctx context.Context, cfg ProducerConfig) (*Produce
 		return nil, fmt.Errorf("producing to %s: %w", cfg.Topic, err)
 	}
 	p.ctx, p.cancel = context.WithCancel(context.WithoutCancel(ctx))
+	p.intake, p.close = context.WithCancel(p.ctx)
 	for _, l := range p.lanes {
 		p.done.Go(l.run)
 	}
@@ -129,10 +132,7 @@ func (p *Producer) Append(msgs []Message) error {
 				settled = b
 			}
 			m.batch = nil
-			m.Err = b.err
-			if b.err == nil && b.offset >= 0 {
-				m.Offset = b.offset + int64(m.place)
-			}
+			m.Offset, m.Err = b.outcome(m.place)
 		}
 		if first == nil {
 			first = m.Err
@@ -145,6 +145,7 @@ func (p *Producer) Append(msgs []Message) error {
 // fails. No goroutine is left behind.
 func (p *Producer) Close(ctx context.Context) error {
 	p.closed.Store(true)
+	p.close()
 	for _, l := range p.lanes {
 		l.close()
 	}

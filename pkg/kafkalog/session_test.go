@@ -98,8 +98,8 @@ func TestNoProducerID(t *testing.T) {
 			t.Parallel()
 			synctest.Test(t, func(t *testing.T) {
 				w := newWorld(t, 1, 1)
-				p := w.producer(ProducerConfig{Deadline: 5 * time.Second})
 				w.fake.Fault(kfake.Fault{Keys: []kmsg.Key{kmsg.InitProducerID}, TopLevel: true, Err: tc.fault, Count: tc.count})
+				p := w.producer(ProducerConfig{Deadline: 5 * time.Second})
 				began := time.Now()
 				if _, err := appendOne(p, 0, "a"); !errors.Is(err, tc.want) || time.Since(began) > tc.most {
 					t.Fatalf("append = %v after %v, want %v", err, time.Since(began), tc.want)
