@@ -15,7 +15,8 @@ import (
 	"github.com/twmb/franz-go/pkg/kmsg"
 )
 
-// TestChaos appends from many callers while leaders move, answers get lost, connections break and replicas are short.
+// TestChaos appends from many callers while leaders move, answers get lost, connections break, brokers
+// hang and replicas are short.
 // Whatever was acknowledged is in the log once, at the offset that was told; what was not appended is not there.
 func TestChaos(t *testing.T) {
 	t.Parallel()
@@ -58,11 +59,14 @@ func chaos(t *testing.T, seed uint64) {
 	}
 	for range 60 {
 		time.Sleep(time.Duration(rng.IntN(60)) * time.Millisecond)
-		switch rng.IntN(3) {
+		switch rng.IntN(5) {
 		case 0:
 			w.cut()
 		case 1:
 			_ = w.fake.MoveTopicPartition(topic, rng.Int32N(partitions), rng.Int32N(3)) // it has always been there
+		case 2:
+			heal := w.hang(w.fake.ListenAddrs()[rng.IntN(3)])
+			time.AfterFunc(time.Duration(rng.IntN(8000))*time.Millisecond, heal)
 		default:
 			w.fake.Fault(kfake.Fault{
 				Keys: []kmsg.Key{kmsg.Produce}, Topic: topic, Partitions: []int32{rng.Int32N(partitions)},

@@ -41,7 +41,7 @@ func (c *ProducerConfig) setDefaults() {
 
 // Message is a message to append, and what became of it.
 type Message struct {
-	Partition int32
+	Partition int32 // below ProducerConfig.Partitions
 	TimeMs    int64 // record timestamp, Unix milliseconds
 	Key       []byte
 	Value     []byte
@@ -160,7 +160,9 @@ func (p *Producer) Close(ctx context.Context) error {
 	select {
 	case <-drained:
 	case <-ctx.Done():
-		err = errors.Join(errNotDrained, context.Cause(ctx))
+		if p.queued() > 0 {
+			err = errors.Join(errNotDrained, context.Cause(ctx))
+		}
 	}
 	p.cancel()
 	<-drained

@@ -186,6 +186,53 @@ func TestCloseDrains(t *testing.T) {
 	})
 }
 
+// A close that has no time is no failure where nothing waits.
+func TestCloseWithoutTime(t *testing.T) {
+	t.Parallel()
+	synctest.Test(t, func(t *testing.T) {
+		w := newWorld(t, 1, 1)
+		p := w.producer(ProducerConfig{})
+		if _, err := appendOne(p, 0, "a"); err != nil {
+			t.Fatal(err)
+		}
+		ctx, cancel := context.WithCancel(t.Context())
+		cancel()
+		for range 2 {
+			if err := p.Close(ctx); err != nil {
+				t.Fatal(err)
+			}
+		}
+	})
+}
+
+// What queued behind a batch that is given up was never sent: that is known, and said.
+func TestQueuedBehindABatchThatIsGivenUp(t *testing.T) {
+	t.Parallel()
+	synctest.Test(t, func(t *testing.T) {
+		w := newWorld(t, 1, 1)
+		p := w.producer(ProducerConfig{Deadline: 5 * time.Second})
+		h := w.fake.Fault(kfake.Fault{Keys: []kmsg.Key{kmsg.Produce}, Topic: topic, Err: kerr.NotLeaderForPartition, Count: -1})
+		outcomes := make(chan error, 1)
+		go func() {
+			_, err := appendOne(p, 0, "sent")
+			outcomes <- err
+		}()
+		synctest.Wait() // at the same instant, and behind it
+		if _, err := appendOne(p, 0, "queued"); !errors.Is(err, ErrNotAppended) {
+			t.Errorf("append = %v, want %v", err, ErrNotAppended)
+		}
+		// A broker says this too of a batch that it has appended and could not replicate.
+		if err := <-outcomes; !errors.Is(err, ErrUnknownOutcome) {
+			t.Errorf("append = %v, want %v", err, ErrUnknownOutcome)
+		}
+		h.Remove()
+		if _, err := appendOne(p, 0, "after"); err != nil {
+			t.Fatal(err)
+		}
+		equal(t, w.log(0), []string{"after"})
+	})
+}
+
 func TestCloseGivesUpInTime(t *testing.T) {
 	t.Parallel()
 	synctest.Test(t, func(t *testing.T) {
