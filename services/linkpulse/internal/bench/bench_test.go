@@ -7,6 +7,8 @@ import (
 	"errors"
 	"math"
 	"net/http"
+	"net/http/httptest"
+	"net/http/pprof"
 	"os"
 	"strings"
 	"syscall"
@@ -44,7 +46,7 @@ func TestRunMeasuresWhatItSays(t *testing.T) {
 		target.Probe = func(_ context.Context, collect bool) (Usage, error) {
 			probes = append(probes, collect)
 			n := int64(len(probes))
-			return Usage{CPU: time.Duration(n) * time.Second, RSS: n * 100_000}, nil
+			return Usage{CPU: time.Duration(n) * time.Second, RSS: n * 100_000, Live: n * 60_000}, nil
 		}
 		var posted, clicks int
 		target.Progress = func(p, c int) { posted, clicks = p, c }
@@ -66,8 +68,8 @@ func TestRunMeasuresWhatItSays(t *testing.T) {
 		if len(probes) != 4 || !probes[0] || !probes[1] || probes[2] || probes[3] {
 			t.Errorf("probes with collection: %v, want it for memory and not for CPU", probes)
 		}
-		if got.PerConnection != 100_000/20 || !near(got.CPUPerFrame, 1e6/float64(got.Frames), 0.001) || got.Cores != 0.05 {
-			t.Errorf("%d bytes per connection, %v µs per frame, %v cores", got.PerConnection, got.CPUPerFrame, got.Cores)
+		if got.RSSPerConnection != 100_000/20 || got.LivePerConnection != 60_000/20 || !near(got.CPUPerFrame, 1e6/float64(got.Frames), 0.001) || got.Cores != 0.05 {
+			t.Errorf("%d bytes per connection, %v µs per frame, %v cores", got.RSSPerConnection, got.CPUPerFrame, got.Cores)
 		}
 		if clicks != int(got.Clicks) || posted == 0 {
 			t.Errorf("progress: %d of %d", posted, clicks)
@@ -245,6 +247,23 @@ func TestProcessUsage(t *testing.T) {
 	}
 }
 
+func TestLiveMemory(t *testing.T) {
+	t.Parallel()
+	mux := http.NewServeMux()
+	mux.HandleFunc("GET /debug/pprof/heap", pprof.Handler("heap").ServeHTTP)
+	mux.HandleFunc("GET /empty/debug/pprof/heap", func(http.ResponseWriter, *http.Request) {})
+	srv := httptest.NewServer(mux)
+	defer srv.Close()
+	if live, err := liveMemory(t.Context(), srv.URL); err != nil || live < 100<<10 || live > 1<<30 {
+		t.Fatalf("live memory: %d, %v", live, err)
+	}
+	for _, path := range []string{"/nothing", "/empty"} {
+		if _, err := liveMemory(t.Context(), srv.URL+path); err == nil {
+			t.Errorf("%s: live memory out of nothing", path)
+		}
+	}
+}
+
 func TestResultAsJSON(t *testing.T) {
 	t.Parallel()
 	b, err := json.Marshal(Result{CPUPerFrame: 1.5, P999: 2})
@@ -252,9 +271,9 @@ func TestResultAsJSON(t *testing.T) {
 		t.Fatalf("%s, %v", b, err)
 	}
 	var out bytes.Buffer
-	r := Result{Dashboards: 3, Cores: 0.5, CPUPerFrame: 12.25, PerConnection: 7000}
+	r := Result{Dashboards: 3, Cores: 0.5, CPUPerFrame: 12.25, RSSPerConnection: 7000, LivePerConnection: 5000}
 	if err := r.Print(&out); err != nil || !strings.Contains(out.String(), "12.2 µs per delivered frame") ||
-		!strings.Contains(out.String(), "7000 bytes per connection") || strings.Contains(out.String(), "MISSING") {
+		!strings.Contains(out.String(), "7000 bytes resident per connection, 5000 of them") || strings.Contains(out.String(), "MISSING") {
 		t.Fatalf("%v\n%s", err, &out)
 	}
 }

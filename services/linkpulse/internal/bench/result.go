@@ -8,8 +8,9 @@ import (
 
 // Usage is what a process has used.
 type Usage struct {
-	CPU time.Duration // user and system time since it started
-	RSS int64         // anonymous resident memory, bytes
+	CPU  time.Duration // user and system time since it started
+	RSS  int64         // anonymous resident memory, bytes
+	Live int64         // heap and stacks in use after a collection, bytes; 0 where the server does not tell
 }
 
 // Result is what a run measured. Its JSON form is what --json prints.
@@ -36,8 +37,10 @@ type Result struct {
 	Max  float64 `json:"max_ms"`
 	// SenderP99 is how late the load generator itself was, in milliseconds; it is part of the latencies.
 	SenderP99 float64 `json:"sender_late_p99_ms"`
-	// PerConnection is the server's memory for a connection with its subscriptions, in bytes; 0 where it is unknown.
-	PerConnection int64 `json:"bytes_per_connection"`
+	// What the server's memory grew by for a connection with its subscriptions, in bytes; 0 where it is unknown. RSS
+	// includes what the handshakes left for the collector, live memory does not.
+	RSSPerConnection  int64 `json:"rss_bytes_per_connection"`
+	LivePerConnection int64 `json:"live_bytes_per_connection"`
 }
 
 func (r *run) result(idle, connected, before, after Usage) Result {
@@ -63,7 +66,8 @@ func (r *run) result(idle, connected, before, after Usage) Result {
 		res.CPUPerFrame = float64(cpu.Microseconds()) / float64(max(res.Frames, 1))
 		res.CPUPerClick = float64(cpu.Microseconds()) / (r.load.Rate * seconds)
 	}
-	res.PerConnection = (connected.RSS - idle.RSS) / int64(r.load.Dashboards)
+	res.RSSPerConnection = (connected.RSS - idle.RSS) / int64(r.load.Dashboards)
+	res.LivePerConnection = (connected.Live - idle.Live) / int64(r.load.Dashboards)
 	return res
 }
 
@@ -73,8 +77,8 @@ func (r *Result) Print(w io.Writer) error {
 	if r.Cores > 0 {
 		cpu = fmt.Sprintf("%.1f µs per delivered frame, %.0f µs per click, %.2f cores", r.CPUPerFrame, r.CPUPerClick, r.Cores)
 	}
-	if r.PerConnection != 0 {
-		memory = fmt.Sprintf("%d bytes per connection", r.PerConnection)
+	if r.RSSPerConnection != 0 {
+		memory = fmt.Sprintf("%d bytes resident per connection, %d of them heap and stack in use", r.RSSPerConnection, r.LivePerConnection)
 	}
 	_, err := fmt.Fprintf(w, `load         %d dashboards × %d of %d links, %.0f clicks/s for %.0f s (%d clicks in %d requests, %d of them sent again)
 delivered    %.0f frames/s

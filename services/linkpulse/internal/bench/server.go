@@ -2,6 +2,7 @@ package bench
 
 import (
 	"bufio"
+	"cmp"
 	"context"
 	"encoding/json"
 	"errors"
@@ -89,36 +90,60 @@ func (s *server) stop() error {
 	return nil
 }
 
-// prober returns a probe of a process. Its garbage is collected where admin, the URL of its admin port, is known.
+// prober returns a probe of a process. Its live memory is known where admin, the URL of its admin port, is.
 func prober(pid int, admin string) func(context.Context, bool) (Usage, error) {
-	return func(ctx context.Context, collected bool) (Usage, error) {
-		if collected && admin != "" {
-			if err := collect(ctx, admin); err != nil {
-				return Usage{}, err
+	return func(ctx context.Context, collect bool) (Usage, error) {
+		var live int64
+		if collect && admin != "" {
+			for range 2 { // what lies in a pool survives one collection
+				var err error
+				if live, err = liveMemory(ctx, admin); err != nil {
+					return Usage{}, err
+				}
 			}
 		}
-		return processUsage(pid)
+		u, err := processUsage(pid)
+		u.Live = live
+		return u, err
 	}
 }
 
-// collect makes the server collect its garbage.
-func collect(ctx context.Context, admin string) error {
-	req, err := http.NewRequestWithContext(ctx, http.MethodGet, admin+"/debug/pprof/heap?gc=1", http.NoBody)
+// liveMemory makes the server collect its garbage and returns what is left, heap and stacks: net/http/pprof writes the
+// runtime's statistics below a heap profile in text form.
+func liveMemory(ctx context.Context, admin string) (bytes int64, err error) {
+	req, err := http.NewRequestWithContext(ctx, http.MethodGet, admin+"/debug/pprof/heap?gc=1&debug=1", http.NoBody)
 	if err != nil {
-		return err
+		return 0, err
 	}
 	transport := &http.Transport{}
 	defer transport.CloseIdleConnections()
 	resp, err := (&http.Client{Transport: transport}).Do(req)
 	if err != nil {
-		return err
+		return 0, err
 	}
 	defer resp.Body.Close()
 	if resp.StatusCode != http.StatusOK {
-		return fmt.Errorf("collecting the server's garbage: %s", resp.Status)
+		return 0, fmt.Errorf("reading the server's live memory: %s", resp.Status)
 	}
-	_, err = io.Copy(io.Discard, resp.Body)
-	return err
+	found := 0
+	lines := bufio.NewScanner(resp.Body)
+	lines.Buffer(nil, 1<<20)
+	for lines.Scan() {
+		for _, name := range []string{"# HeapAlloc = ", "# Stack = "} { // "# Stack = in use / from the system"
+			if text, ok := strings.CutPrefix(lines.Text(), name); ok {
+				n, err := strconv.ParseInt(strings.Fields(text)[0], 10, 64)
+				if err != nil {
+					return 0, fmt.Errorf("reading the server's live memory: %w", err)
+				}
+				bytes += n
+				found++
+			}
+		}
+	}
+	if err := lines.Err(); err != nil || found != 2 {
+		return 0, fmt.Errorf("reading the server's live memory: %d of 2 figures found: %w", found, cmp.Or(err, io.ErrUnexpectedEOF))
+	}
+	return bytes, nil
 }
 
 // clockTick is the unit of CPU times in /proc: USER_HZ, which is 100 on every Linux that Go runs on.
