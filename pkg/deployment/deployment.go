@@ -24,6 +24,9 @@ const (
 // MaxPartitions is the largest partition count. Every gateway follows every partition.
 const MaxPartitions = 1000
 
+// minWithin is the least time within which a duplicate is known: below it, not even the retry of a client is one.
+const minWithin = time.Second
+
 // Record is the deployment record.
 type Record struct {
 	Topic       string        // of the clicks
@@ -47,18 +50,15 @@ func (r Record) Fold() fold.Params { return fold.Params{Window: r.Window, Within
 
 // Check returns everything that is wrong with the record.
 func (r Record) Check() error {
-	var errs []error
-	if r.Topic == "" || r.Topic == ControlTopic {
-		errs = append(errs, fmt.Errorf("topic is %q, must be a name of its own", r.Topic))
-	}
+	errs := []error{checkTopicName(r.Topic)}
 	if r.Partitions < 1 || r.Partitions > MaxPartitions {
 		errs = append(errs, fmt.Errorf("partitions is %d, must be 1 to %d", r.Partitions, MaxPartitions))
 	}
-	if err := r.Fold().Check(); err != nil {
+	if err := (fold.Params{Window: r.Window, Within: max(r.Within, minWithin)}).Check(); err != nil {
 		errs = append(errs, err)
 	}
-	if r.Within%time.Millisecond != 0 {
-		errs = append(errs, fmt.Errorf("within is %v, must be whole milliseconds", r.Within))
+	if r.Within < minWithin || r.Within%time.Millisecond != 0 {
+		errs = append(errs, fmt.Errorf("within is %v, must be whole milliseconds and at least %v", r.Within, minWithin))
 	}
 	if r.FoldVersion != fold.Version {
 		errs = append(errs, fmt.Errorf("fold version is %d, this program knows %d: use a program of the deployment's version",
@@ -68,6 +68,22 @@ func (r Record) Check() error {
 		errs = append(errs, fmt.Errorf("epoch is %d, must be at least 1", r.Epoch))
 	}
 	return errors.Join(errs...)
+}
+
+// maxTopicName is the longest name of a topic: Kafka names files after it.
+const maxTopicName = 249
+
+const topicNameChars = "ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789._-"
+
+// checkTopicName tells what Kafka would refuse, before anything was created.
+func checkTopicName(name string) error {
+	switch legal := strings.Trim(name, topicNameChars) == ""; {
+	case name == ControlTopic:
+		return fmt.Errorf("topic is %q, which holds the record itself", name)
+	case name == "" || name == "." || name == ".." || len(name) > maxTopicName || !legal:
+		return fmt.Errorf("topic is %q, must be 1 to %d of A-Z a-z 0-9 . _ -", name, maxTopicName)
+	}
+	return nil
 }
 
 // Difference is a field in which two records differ.

@@ -265,7 +265,7 @@ func TestWaitTellsWhy(t *testing.T) {
 		}
 		w.put(deployment.Key, nil)
 		time.Sleep(10 * time.Second)
-		if got := reasons(); strings.Count(got, deployment.ErrMissing.Error()) != 2 {
+		if got := reasons(); strings.Count(got, deployment.ErrMissing.Error()) != 3 || !strings.HasSuffix(got, deployment.ErrMissing.Error()) {
 			w.t.Fatalf("with a record that was removed: %s", got)
 		}
 		w.rewrite(deployment.Default())

@@ -29,49 +29,75 @@ const DefaultRetention = 7 * 24 * time.Hour
 // pollEvery is how often Wait looks again, and how long Follow rests after an error.
 const pollEvery = 500 * time.Millisecond
 
+// clockMargin is for clocks that differ and for segments that are cut whole.
+const clockMargin = time.Hour
+
+// Check returns everything that is wrong with the topics of a record.
+func (t Topics) Check(r Record) error {
+	var errs []error
+	if t.Replicas < 1 {
+		errs = append(errs, fmt.Errorf("replicas is %d, must be at least 1", t.Replicas))
+	}
+	if t.MinInsync < 1 || t.MinInsync > t.Replicas {
+		errs = append(errs, fmt.Errorf(
+			"min insync replicas is %d, must be 1 to the number of replicas, %d: nothing could be appended otherwise", t.MinInsync, t.Replicas))
+	}
+	if least := r.Within + clockMargin; t.Retention <= least {
+		errs = append(errs, fmt.Errorf(
+			"retention is %v, must be more than %v: clicks would be cut away that can still make others duplicates", t.Retention, least))
+	}
+	return errors.Join(errs...)
+}
+
 // Init creates the topics and the record where they are not there, and returns the record that stands. It may be called
-// again; a record that differs is a *[ConflictError] and stays. Two calls at once with different records are a mistake
-// of the caller that only services notice: the later record contradicts the one that they started with.
+// again, and by several at once. A record that differs is a *[ConflictError] and stays. Of several that were written for
+// one epoch the first decides, which is the same one for everybody who reads them: the last one would stand, and
+// compaction would leave only that, so Init puts the first one back behind it.
 func Init(ctx context.Context, c *kafkalog.Cluster, want Record, topics Topics) (Record, error) {
-	if err := want.Check(); err != nil {
+	if err := errors.Join(want.Check(), topics.Check(want)); err != nil {
 		return Record{}, fmt.Errorf("creating a deployment: %w", err)
 	}
-	err := c.EnsureTopics(ctx, kafkalog.TopicSpec{
-		Name: ControlTopic, Partitions: 1, Replicas: topics.Replicas,
-		Settings: map[string]string{"cleanup.policy": "compact", "min.insync.replicas": strconv.Itoa(topics.MinInsync)},
-	})
-	if err != nil {
+	if err := c.EnsureTopics(ctx, controlSpec(topics)); err != nil {
 		return Record{}, err
-	}
-	s, _, err := read(ctx, c)
-	if err = errors.Join(err, s.err); err != nil {
-		return Record{}, err
-	}
-	if s.found {
-		want.Epoch = s.record.Epoch
-		if err := s.record.conflict(want); err != nil {
-			return s.record, err
-		}
-	}
-	// The topic of the clicks is checked even where the record stands: somebody may have deleted it.
-	if err := c.EnsureTopics(ctx, clicksSpec(want, topics)); err != nil {
-		return Record{}, err
-	}
-	if s.found {
-		return s.record, nil
 	}
 	want.CreatedAt = time.Now()
-	if err := write(ctx, c, want); err != nil {
-		return Record{}, err
+	for {
+		s, _, err := read(ctx, c)
+		if err = errors.Join(err, s.err); err != nil {
+			return Record{}, err
+		}
+		switch {
+		case !s.found:
+			// The topic of the clicks comes first: whoever sees the record may use what it names.
+			if err := c.EnsureTopics(ctx, clicksSpec(want, topics)); err != nil {
+				return Record{}, err
+			}
+			err = write(ctx, c, want)
+		case s.record.Epoch != s.first.Epoch || s.first.conflict(s.record) != nil:
+			err = write(ctx, c, s.first)
+		default:
+			if err := s.record.conflict(want); err != nil {
+				return s.record, err
+			}
+			// It is checked even where the record stands: somebody may have deleted it.
+			return s.record, c.EnsureTopics(ctx, clicksSpec(s.record, topics))
+		}
+		// What may have been written shows when it is read.
+		if err != nil && !errors.Is(err, kafkalog.ErrUnknownOutcome) {
+			return Record{}, err
+		}
 	}
-	s, _, err = read(ctx, c)
-	if err == nil && s.err == nil && !s.found {
-		err = ErrMissing
+}
+
+func controlSpec(topics Topics) kafkalog.TopicSpec {
+	return kafkalog.TopicSpec{
+		Name: ControlTopic, Partitions: 1, Replicas: topics.Replicas,
+		Settings: map[string]string{
+			"cleanup.policy":                 "compact",
+			"min.insync.replicas":            strconv.Itoa(topics.MinInsync),
+			"unclean.leader.election.enable": "false",
+		},
 	}
-	if err = errors.Join(err, s.err); err != nil {
-		return Record{}, fmt.Errorf("reading what was written: %w", err)
-	}
-	return s.record, s.record.conflict(want)
 }
 
 func clicksSpec(r Record, topics Topics) kafkalog.TopicSpec {
@@ -86,6 +112,8 @@ func clicksSpec(r Record, topics Topics) kafkalog.TopicSpec {
 			// Readers use the time that ingest stamped, which stays in the record.
 			"message.timestamp.type": "LogAppendTime",
 			"min.insync.replicas":    strconv.Itoa(topics.MinInsync),
+			// A leader that had missed clicks would forget some that were acknowledged.
+			"unclean.leader.election.enable": "false",
 		},
 	}
 }
@@ -113,6 +141,8 @@ type standing struct {
 	record Record
 	found  bool
 	err    error // why the last record is of no use
+	// first is the first record of the highest epoch that is still there.
+	first Record
 }
 
 // read returns what stands, and the offset behind what was read.
@@ -146,12 +176,16 @@ func (s *standing) take(batch feed.Batch) error {
 		if string(rec.Key) != Key {
 			continue
 		}
-		*s = standing{}
 		if len(rec.Value) == 0 {
-			continue // it was removed
+			*s = standing{} // it was removed
+			continue
 		}
+		*s = standing{first: s.first}
 		if s.record, s.err = decode(rec.Value); s.err == nil {
 			s.found = true
+			if s.record.Epoch > s.first.Epoch {
+				s.first = s.record
+			}
 		} else {
 			s.err = fmt.Errorf("offset %d of %s: %w", rec.Offset, ControlTopic, s.err)
 		}
@@ -169,6 +203,8 @@ func Wait(ctx context.Context, c *kafkalog.Cluster, waiting func(reason error)) 
 	for {
 		s, _, err := read(ctx, c)
 		switch {
+		case errors.Is(err, kafkalog.ErrNoTopic):
+			err = fmt.Errorf("%w: the topic %s is not there", ErrMissing, ControlTopic)
 		case err != nil:
 		case s.found:
 			return s.record, nil

@@ -97,7 +97,8 @@ func (t *topicClient) create(ctx context.Context, spec TopicSpec) error {
 // permanent tells errors that trying again cannot mend.
 func permanent(err error) bool {
 	var code kafka.Error
-	return errors.As(err, &code) && !code.Temporary()
+	// The client library says that a broker is not available where it has not found one to ask yet.
+	return errors.As(err, &code) && !code.Temporary() && code != kafka.BrokerNotAvailable
 }
 
 // CheckTopic returns a *[TopicError] where the topic differs from the spec. More partitions than the spec names are no

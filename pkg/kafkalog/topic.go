@@ -191,9 +191,9 @@ func (t *topicClient) askLeaders(ctx context.Context, n int) error {
 }
 
 // explain returns err with its cause where the library hides that: with no metadata it says that the topic is not there,
-// also when no broker can be reached or the password is wrong.
+// or a broker, also when none can be reached or the password is wrong.
 func (t *topicClient) explain(ctx context.Context, err error) error {
-	if !errors.Is(err, protocol.ErrNoTopic) {
+	if !errors.Is(err, protocol.ErrNoTopic) && !errors.Is(err, kafka.BrokerNotAvailable) {
 		return err
 	}
 	ctx, cancel := context.WithTimeout(ctx, cacheTimeout)
