@@ -13,6 +13,7 @@ import (
 	"os/exec"
 	"runtime"
 	"runtime/debug"
+	"slices"
 	"strconv"
 	"strings"
 	"sync"
@@ -43,10 +44,10 @@ func TestMemoryPerConnection(t *testing.T) { //nolint:paralleltest // others wou
 	b := newBench(t, 2*time.Second)
 	// What there is once for everybody is there before: the links, the loops' buffers, what the runtime keeps of the
 	// handshakes.
-	endWarm := b.dashboards(300, 10)
+	endWarm := b.dashboards(300)
 	b.counts.addAll()
 	before := inUse()
-	end := b.dashboards(connections, 10)
+	end := b.dashboards(connections)
 	for range 3 { // updates for everybody
 		b.counts.addAll()
 		time.Sleep(700 * time.Millisecond) // and a heartbeat, and its pong
@@ -76,17 +77,38 @@ func inUse() int64 {
 
 // bench is the sending half of a gateway, with counts that a test moves: real sockets, the real handler, the real hub.
 type bench struct {
-	tb     testing.TB
-	addr   string
-	counts *benchCounts
-	ws     *ws.Handler
+	tb       testing.TB
+	addr     string
+	counts   *benchCounts
+	ws       *ws.Handler
+	registry *prometheus.Registry
+
+	mu      sync.Mutex
+	sockets []net.Conn // the server's ends, below everything
+}
+
+// recordingListener keeps the connections that it accepts in its bench.
+type recordingListener struct {
+	net.Listener
+	b *bench
+}
+
+func (l recordingListener) Accept() (net.Conn, error) {
+	c, err := l.Listener.Accept()
+	if err == nil {
+		l.b.mu.Lock()
+		l.b.sockets = append(l.b.sockets, c)
+		l.b.mu.Unlock()
+	}
+	return c, err
 }
 
 func newBench(tb testing.TB, heartbeat time.Duration) *bench {
 	tb.Helper()
 	registry := prometheus.NewRegistry()
-	b := &bench{tb: tb, counts: &benchCounts{links: map[string]*benchLink{}}}
-	h := hub.New(hub.Config{Gateway: "bench", Epoch: 1, Heartbeat: heartbeat, Counts: b.counts, Metrics: hub.NewMetrics(registry)})
+	b := &bench{tb: tb, counts: &benchCounts{links: map[string]*benchLink{}}, registry: registry}
+	// One loop, as the raw loop that it is compared with.
+	h := hub.New(hub.Config{Gateway: "bench", Epoch: 1, Heartbeat: heartbeat, Loops: 1, Counts: b.counts, Metrics: hub.NewMetrics(registry)})
 	b.ws = ws.New(ws.Config{
 		Join:      func(c *ws.Conn) (ws.Session, error) { return h.Join(c, nil) },
 		Accepting: func() error { return nil }, MaxConnections: 1 << 20, Patience: 2 * heartbeat,
@@ -101,7 +123,7 @@ func newBench(tb testing.TB, heartbeat time.Duration) *bench {
 	var running sync.WaitGroup
 	running.Go(func() { h.Run(ctx) })
 	running.Go(func() {
-		if err := httpserver.Serve(ctx, httpserver.New(b.ws, zap.NewNop()), l, time.Second); err != nil {
+		if err := httpserver.Serve(ctx, httpserver.New(b.ws, zap.NewNop()), recordingListener{l, b}, time.Second); err != nil {
 			tb.Error(err)
 		}
 	})
@@ -113,12 +135,27 @@ func newBench(tb testing.TB, heartbeat time.Duration) *bench {
 	return b
 }
 
-// dashboards starts a process that opens n connections with k subscriptions each, and returns when all are subscribed;
-// end stops it.
-func (b *bench) dashboards(n, k int) (end func()) {
+// flushes returns how many writes the hub has made.
+func (b *bench) flushes() int {
 	b.tb.Helper()
-	cmd := exec.CommandContext(b.tb.Context(), os.Args[0])
-	cmd.Env = append(os.Environ(), fmt.Sprintf("%s=%s %d %d", dashboardsEnv, b.addr, n, k))
+	families, err := b.registry.Gather()
+	if err != nil {
+		b.tb.Fatal(err)
+	}
+	for _, f := range families {
+		if f.GetName() == "linkpulse_gateway_flushes_total" {
+			return int(f.GetMetric()[0].GetCounter().GetValue())
+		}
+	}
+	return 0
+}
+
+// dashboards starts a process that opens n connections, each subscribed to the links of its group, and returns when all are subscribed;
+// end stops it.
+func (b *bench) dashboards(n int) (end func()) {
+	b.tb.Helper()
+	cmd := exec.CommandContext(context.WithoutCancel(b.tb.Context()), os.Args[0]) // its end is ours to ask for, and to wait for
+	cmd.Env = append(os.Environ(), fmt.Sprintf("%s=%s %d", dashboardsEnv, b.addr, n))
 	cmd.Stderr = os.Stderr
 	in, err := cmd.StdinPipe()
 	if err != nil {
@@ -142,6 +179,16 @@ func (b *bench) dashboards(n, k int) (end func()) {
 	}
 }
 
+// Connection i is in group i modulo benchGroups, and subscribed to that group's links.
+const benchGroups, benchSubscriptions = 10, 10
+
+var benchLinks = func() (names [benchGroups * benchSubscriptions]string) {
+	for i := range names {
+		names[i] = fmt.Sprintf("link-%d", i)
+	}
+	return names
+}()
+
 // benchCounts are counts without a log.
 type benchCounts struct {
 	mu    sync.Mutex
@@ -149,8 +196,10 @@ type benchCounts struct {
 }
 
 type benchLink struct {
-	count    atomic.Int64
-	watchers sync.Map
+	count atomic.Int64
+
+	mu       sync.Mutex // guards watchers
+	watchers []hub.Watcher
 }
 
 func (c *benchCounts) Watch(link string, w hub.Watcher) hub.Watched {
@@ -161,7 +210,9 @@ func (c *benchCounts) Watch(link string, w hub.Watcher) hub.Watched {
 		l = &benchLink{}
 		c.links[link] = l
 	}
-	l.watchers.Store(w, true)
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	l.watchers = append(l.watchers, w)
 	return l
 }
 
@@ -175,35 +226,49 @@ func (c *benchCounts) addAll() {
 	}
 }
 
+// addToGroups counts a click on k links of each group, from number j on.
+func (c *benchCounts) addToGroups(j, k int) {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	for g := range benchGroups {
+		for i := range k {
+			if l := c.links[benchLinks[g*benchSubscriptions+(j+i)%benchSubscriptions]]; l != nil {
+				l.add()
+			}
+		}
+	}
+}
+
 func (l *benchLink) add() {
 	l.count.Add(1)
-	l.watchers.Range(func(w, _ any) bool {
-		w.(hub.Watcher).Changed()
-		return true
-	})
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	for _, w := range l.watchers {
+		w.Changed()
+	}
 }
 
 func (l *benchLink) Read() (hub.Reading, bool) {
 	n := l.count.Load()
-	return hub.Reading{Seq: n, Count: n, At: time.Now().UnixMilli()}, true
+	return hub.Reading{Seq: n, Count: n, At: 1_764_000_000_000}, true
 }
 
-func (l *benchLink) Release(w hub.Watcher) { l.watchers.Delete(w) }
+func (l *benchLink) Release(w hub.Watcher) {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	l.watchers = slices.DeleteFunc(l.watchers, func(o hub.Watcher) bool { return o == w })
+}
 
-// dashboardsEnv makes this test binary a process of dashboards instead: "address connections subscriptions".
+// dashboardsEnv makes this test binary a process of dashboards instead: "address connections".
 const dashboardsEnv = "GATEWAY_TEST_DASHBOARDS"
 
 // runDashboards is that process. It ends with its standard input.
 func runDashboards(spec string) error {
 	f := strings.Fields(spec)
-	if len(f) != 3 {
+	if len(f) != 2 {
 		return fmt.Errorf("%s is %q", dashboardsEnv, spec)
 	}
 	n, err := strconv.Atoi(f[1])
-	if err != nil {
-		return err
-	}
-	k, err := strconv.Atoi(f[2])
 	if err != nil {
 		return err
 	}
@@ -213,11 +278,8 @@ func runDashboards(spec string) error {
 		if err != nil {
 			return err
 		}
-		var links []string
-		for j := range k {
-			links = append(links, fmt.Sprintf("link-%d", (i*7+j)%1000))
-		}
-		if err := c.subscribe(links); err != nil {
+		first := i % benchGroups * benchSubscriptions
+		if err := c.subscribe(benchLinks[first : first+benchSubscriptions]); err != nil {
 			return err
 		}
 		go func() { failed <- c.answerPings() }()

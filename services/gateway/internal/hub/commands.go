@@ -151,7 +151,7 @@ func (l *loop) subscribeOne(s *Session, link string) {
 	}
 	if u := &s.subs[i]; u.told != asked {
 		u.told = asked
-		s.dirty[i/64] &^= 1 << (i % 64) // nothing of it before its `subscribed`
+		s.dirty.remove(i) // nothing of it before its `subscribed`
 		if !t.known {
 			s.unknown++
 		}
@@ -190,19 +190,14 @@ func (l *loop) remove(s *Session, i uint32) {
 		t.roster[moved.pos].sub = i
 		t.markSub = i
 	}
-	moveBit(s.dirty, last, i)
+	s.dirty.remove(i)
+	if s.dirty.has(last) { // which is now i
+		s.dirty.remove(last)
+		s.dirty.add(i)
+	}
 	s.subs = s.subs[:last]
 	if last == 0 {
-		s.subs, s.dirty = nil, nil
-	}
-}
-
-// moveBit moves bit from to bit to and clears it; from == to clears it.
-func moveBit(set []uint64, from, to uint32) {
-	bit := set[from/64] >> (from % 64) & 1
-	set[from/64] &^= 1 << (from % 64)
-	if from != to {
-		set[to/64] = set[to/64]&^(1<<(to%64)) | bit<<(to%64)
+		s.subs, s.dirty = nil, dirtySet{}
 	}
 }
 
@@ -214,9 +209,7 @@ func (s *Session) reserve(n int) {
 		}
 		s.subs = append(make([]sub, 0, n), s.subs...)
 	}
-	if words := (cap(s.subs) + 63) / 64; words > len(s.dirty) {
-		s.dirty = append(make([]uint64, 0, words), s.dirty...)[:words]
-	}
+	s.dirty.reserve(cap(s.subs))
 }
 
 // answer puts the `subscribed` that is waiting, if one is, in the lane as it stands.

@@ -268,6 +268,28 @@ func TestUnsubscribeForgets(t *testing.T) {
 	})
 }
 
+// What a blocked session is owed of a link survives that its subscription takes another one's place.
+func TestUnsubscribeKeepsWhatIsOwedOfOthers(t *testing.T) {
+	t.Parallel()
+	inBubble(t, Config{}, func(h *harness) {
+		t := h.t
+		c := h.connect(t)
+		c.session.Subscribe(links(0, 3), -1)
+		synctest.Wait()
+		c.stall()
+		h.counts.click("link-1", 1) // blocks the connection
+		synctest.Wait()
+		h.counts.click("link-2", 1)
+		synctest.Wait()
+		c.session.Unsubscribe([]string{"link-0"}) // link-2 takes its place
+		c.resume()
+		synctest.Wait()
+		if c.holds("link-2") != 1 {
+			t.Fatalf("link-2 %d, want 1", c.holds("link-2"))
+		}
+	})
+}
+
 // A total that is lost again, as after a loss in the log, stops updates until it is there.
 func TestTotalLostAgain(t *testing.T) {
 	t.Parallel()
@@ -295,7 +317,7 @@ func TestDenied(t *testing.T) {
 	t.Parallel()
 	inBubble(t, Config{}, func(h *harness) {
 		t := h.t
-		c := &client{r: t, start: time.Now(), held: map[string]*held{}}
+		c := &client{r: t, contract: h.contract, start: time.Now(), held: map[string]*held{}}
 		s, err := h.hub.Join(c, func(link string) bool { return link == "mine" })
 		if err != nil {
 			t.Fatal(err)

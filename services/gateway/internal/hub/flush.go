@@ -1,7 +1,5 @@
 package hub
 
-import "math/bits"
-
 // chunk is how many bytes of updates one write gathers. It is more than a dashboard of a hundred links needs, and it
 // bounds what a stalled connection keeps: the rest of one write. Everything else that it is owed stays state.
 const chunk = 16 << 10
@@ -55,30 +53,27 @@ func (l *loop) write(s *Session, buf []byte) {
 // appendUpdates appends the update of each dirty subscription that may go out now. more tells that the chunk was full.
 func (l *loop) appendUpdates(buf []byte, s *Session) (_ []byte, more bool) {
 	frames, wait := 0, int64(0)
-	for w := range s.dirty {
-		for rest := s.dirty[w]; rest != 0; rest &= rest - 1 {
-			bit := rest & -rest
-			u := &s.subs[w*64+bits.TrailingZeros64(rest)]
-			t := l.topics[u.topic]
-			if !t.known || t.reading.Count == u.told { // not known: it comes again with its total
-				s.dirty[w] &^= bit
-				continue
-			}
-			if s.interval > 0 && l.now < u.next {
-				if wait == 0 || u.next < wait {
-					wait = u.next
-				}
-				continue
-			}
-			if len(buf) >= chunk {
-				l.stats.countFrames(frames)
-				return buf, true
-			}
-			s.dirty[w] &^= bit
-			buf = append(buf, l.frame(t, u.told)...)
-			u.told, u.next = t.reading.Count, l.now+s.interval
-			frames++
+	for i, ok := s.dirty.next(0); ok; i, ok = s.dirty.next(i + 1) {
+		u := &s.subs[i]
+		t := l.topics[u.topic]
+		if !t.known || t.reading.Count == u.told { // not known: it comes again with its total
+			s.dirty.remove(i)
+			continue
 		}
+		if s.interval > 0 && l.now < u.next {
+			if wait == 0 || u.next < wait {
+				wait = u.next
+			}
+			continue
+		}
+		if len(buf) >= chunk {
+			l.stats.countFrames(frames)
+			return buf, true
+		}
+		s.dirty.remove(i)
+		buf = append(buf, l.frame(t, u.told)...)
+		u.told, u.next = t.reading.Count, l.now+s.interval
+		frames++
 	}
 	if wait != 0 && (s.paceAt == 0 || wait < s.paceAt) {
 		s.paceAt = wait

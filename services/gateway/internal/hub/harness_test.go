@@ -13,18 +13,21 @@ import (
 
 	"github.com/prometheus/client_golang/prometheus"
 	"go.uber.org/goleak"
+
+	"github.com/linkpulse/linkpulse/pkg/contract"
 )
 
 func TestMain(m *testing.M) { goleak.VerifyTestMain(m) }
 
 // harness is a hub with counts that a test moves by hand. It lives in a synctest bubble.
 type harness struct {
-	t      *testing.T
-	hub    *Hub
-	counts *fakeCounts
-	reg    *prometheus.Registry
-	cancel func()
-	done   chan struct{}
+	t        *testing.T
+	contract *contract.Messages
+	hub      *Hub
+	counts   *fakeCounts
+	reg      *prometheus.Registry
+	cancel   func()
+	done     chan struct{}
 }
 
 // inBubble runs a test in virtual time.
@@ -37,6 +40,18 @@ func inBubble(t *testing.T, cfg Config, test func(h *harness)) {
 	})
 }
 
+// The contract is read once for all tests.
+var (
+	contractOnce sync.Once
+	contractRead *contract.Messages
+)
+
+func asyncAPI(tb testing.TB) *contract.Messages {
+	tb.Helper()
+	contractOnce.Do(func() { contractRead = contract.AsyncAPI(tb) })
+	return contractRead
+}
+
 // reporter takes what clients find wrong. They run on the loop's goroutine, which must not be ended by Fatal.
 type reporter interface {
 	Errorf(format string, args ...any)
@@ -44,7 +59,7 @@ type reporter interface {
 
 func newHarness(t *testing.T, cfg Config) *harness {
 	t.Helper()
-	h := &harness{t: t, counts: newFakeCounts(), reg: prometheus.NewRegistry(), done: make(chan struct{})}
+	h := &harness{t: t, contract: asyncAPI(t), counts: newFakeCounts(), reg: prometheus.NewRegistry(), done: make(chan struct{})}
 	if cfg.Heartbeat == 0 {
 		cfg.Heartbeat = 15 * time.Second
 	}
@@ -67,7 +82,7 @@ func (h *harness) stop() {
 // connect joins a client and waits for its ready.
 func (h *harness) connect(r reporter) *client {
 	h.t.Helper()
-	c := &client{r: r, start: time.Now(), held: map[string]*held{}}
+	c := &client{r: r, contract: h.contract, start: time.Now(), held: map[string]*held{}}
 	s, err := h.hub.Join(c, nil)
 	if err != nil {
 		h.t.Fatalf("Join: %v", err)
@@ -239,9 +254,10 @@ type held struct {
 // client is a connection that checks what it is sent as a client would: an update only of a link whose `subscribed` it
 // has, and previous count + delta == count.
 type client struct {
-	r       reporter
-	session *Session
-	start   time.Time
+	r        reporter
+	contract *contract.Messages // nil: do not look
+	session  *Session
+	start    time.Time
 
 	mu       sync.Mutex
 	stalled  bool   // takes no byte
@@ -381,6 +397,11 @@ func splitFrame(r reporter, b []byte) (op byte, payload, rest []byte) {
 }
 
 func (c *client) receive(payload []byte) {
+	if c.contract != nil {
+		if err := c.contract.CheckServer(payload); err != nil {
+			c.r.Errorf("%v: %s", err, payload)
+		}
+	}
 	m := message{at: time.Since(c.start), write: c.writes}
 	if err := json.Unmarshal(payload, &m); err != nil {
 		c.r.Errorf("%v: %s", err, payload)
@@ -472,4 +493,10 @@ func (f *fakeCounts) count(link string) int64 {
 	f.mu.Lock()
 	defer f.mu.Unlock()
 	return f.link(link).reading.Count
+}
+
+func (f *fakeCounts) isKnown(link string) bool {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	return !f.syncing[link]
 }

@@ -23,7 +23,7 @@ type Metrics struct {
 	stalls        prometheus.Counter
 	parked        prometheus.Counter
 	conflated     prometheus.Counter
-	perFlush      prometheus.Histogram
+	perFlush      *smallCounts
 	turn          prometheus.Histogram
 	clickToFlush  prometheus.Histogram
 }
@@ -87,13 +87,14 @@ func NewMetrics(reg prometheus.Registerer) *Metrics {
 		stalls:        counter("stalls_total", "Writes that the connection did not take whole at once."),
 		parked:        counter("readers_parked_total", "Times that a session was not listened to because its answers waited to be read."),
 		conflated:     counter("conflated_updates_total", "Updates that a newer one replaced before they were sent."),
-		perFlush:      histogram("flush_updates", "Updates gathered in a write.", []float64{1, 2, 4, 8, 16, 32, 64, 128}),
 		turn: histogram("turn_seconds", "Time of one turn of an event loop that wrote something.",
 			prometheus.ExponentialBuckets(1e-5, 4, 9)),
 		clickToFlush: histogram("click_to_flush_seconds",
 			"From when ingest received the newest click of a link to when its update is flushed.",
 			[]float64{.001, .002, .005, .01, .02, .05, .1, .2, .5, 1, 5, 30}),
 	}
+	m.perFlush = &smallCounts{desc: prometheus.NewDesc(ns+"_"+sub+"_flush_updates", "Updates gathered in a write.", nil, nil)}
+	reg.MustRegister(m.perFlush)
 	frames := vec("frames_sent_total", "Frames sent, by type.", "type")
 	for f := range frameTypes {
 		m.frames[f] = frames.WithLabelValues(f.String())
@@ -129,20 +130,16 @@ func codeLabel(code wire.CloseCode) string {
 type stats struct {
 	frames                                   [frameTypes]int
 	bytes, writes, stalls, conflated, parked int
-	perFlush                                 prometheus.Histogram
-	clickToFlush                             prometheus.Histogram
+	perFlush                                 smallTally
 }
 
 // countFrames counts the updates of one write.
 func (st *stats) countFrames(n int) {
 	if n > 0 {
 		st.frames[frameUpdate] += n
-		st.perFlush.Observe(float64(n))
+		st.perFlush.observe(n)
 	}
 }
-
-// observeClick takes the age of the newest click of a link that is being flushed, in milliseconds.
-func (st *stats) observeClick(ms int64) { st.clickToFlush.Observe(float64(ms) / 1000) }
 
 // publish adds the turn to the metrics.
 func (st *stats) publish(m *Metrics, began time.Time) {
@@ -157,7 +154,8 @@ func (st *stats) publish(m *Metrics, began time.Time) {
 	add(m.stalls, st.stalls)
 	add(m.conflated, st.conflated)
 	add(m.parked, st.parked)
-	*st = stats{perFlush: m.perFlush, clickToFlush: m.clickToFlush}
+	m.perFlush.add(&st.perFlush)
+	*st = stats{}
 }
 
 func add(c prometheus.Counter, n int) {

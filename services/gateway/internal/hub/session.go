@@ -11,25 +11,26 @@ import (
 // Unsubscribe, Refresh, Fail, Close and Gone, one at a time; whoever sends the rest of a write calls Drained; Heard is
 // safe from anywhere. All other fields belong to the loop.
 type Session struct {
-	loop  *loop
-	conn  Conn
-	allow func(link string) bool // nil: every link
+	// What a flush looks at comes first: most of its cost beside the system call is waiting for memory.
+	flags    flags
+	said     uint16   // the code of our close frame, 0: none
+	index    uint32   // in the loop
+	subs     []sub    // no session has two of a link
+	dirty    dirtySet // what is to be told
+	conn     Conn
+	lane     []byte // control lane: frames that must not be lost
+	interval int64  // milliseconds between two updates of a link, 0: none
+	lastBeat int64
+	parked   chan struct{} // its reader waits for room in the lane; nil: it does not
 
-	heard atomic.Int64 // loop time of the last sign of life
+	gen     uint32
+	unknown uint32 // asked subscriptions whose total is still being read
+	paceAt  int64  // when its pace entry fires, 0: none
+	graceAt int64  // when its waiting `subscribed` goes out at the latest, 0: none waits
+	loop    *loop
+	allow   func(link string) bool // nil: every link
 
-	// The loop's own.
-	index, gen uint32
-	subs       []sub
-	dirty      []uint64 // bit i: subs[i] has something to tell
-	lane       []byte   // control lane: frames that must not be lost
-	parked     chan struct{}
-	interval   int64 // milliseconds between two updates of a link, 0: none
-	paceAt     int64 // when its pace entry fires, 0: none
-	graceAt    int64 // when its waiting `subscribed` goes out at the latest, 0: none waits
-	lastBeat   int64
-	unknown    uint32 // asked subscriptions whose total is still being read
-	flags      flags
-	said       uint16 // the code of our close frame, 0: none
+	heard atomic.Int64 // loop time of the last sign of life; the one field that others write
 }
 
 type flags uint16

@@ -186,7 +186,7 @@ func (l *loop) spread(t *topic) {
 		}
 	}
 	if t.known && t.reading.At > 0 {
-		l.stats.observeClick(l.unix - t.reading.At)
+		l.hub.metrics.clickToFlush.Observe(float64(l.unix-t.reading.At) / 1000)
 	}
 }
 
@@ -200,9 +200,8 @@ func (l *loop) landed(s *Session, wide bool) {
 
 // mark makes a subscription dirty.
 func (l *loop) mark(s *Session, i uint32) {
-	bit := uint64(1) << (i % 64)
-	if s.dirty[i/64]&bit != 0 {
+	if s.dirty.has(i) {
 		l.stats.conflated++
 	}
-	s.dirty[i/64] |= bit
+	s.dirty.add(i)
 }

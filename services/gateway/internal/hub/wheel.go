@@ -23,17 +23,27 @@ type entry struct {
 	gen uint32
 }
 
-// wheelSlots is how many slots of a millisecond a wheel has. A deadline that is further away than one turn stays in its
-// slot and is looked at once a turn, which for a heartbeat of 15 s is 15 looks of some nanoseconds.
-const wheelSlots = 1024
+const (
+	// windowBits: a window has 1024 milliseconds, a slot each.
+	windowBits = 10
+	windowSize = 1 << windowBits
+	// windows is how many windows ahead have a slot of their own, about a minute; the heartbeat's is among them. A
+	// deadline that is further away shares the slot of a nearer one and is put back when that one's turn comes.
+	windows = 64
+)
 
-// wheel is a timer wheel with millisecond slots: adding and firing are O(1), and a loop needs one runtime timer however
-// many sessions it has. A slot is a list through one slice of nodes, so that memory is that of the entries there are: a
-// slice per slot would keep the largest burst of each. It is not safe for concurrent use.
+// wheel is a timer wheel of two rings: the milliseconds of the present window, and the windows to come, whose entries are
+// dealt out to the milliseconds when their turn comes. Adding and firing are O(1), and a loop needs one runtime timer
+// however many sessions it has, which wakes it only when something is due, and once per window that has entries. A slot
+// is a list through one slice of nodes, so that memory is that of the entries there are: a slice per slot would keep the
+// largest burst of each. It is not safe for concurrent use.
 type wheel struct {
-	now      int64                   // all slots up to here have been looked at
-	slots    [wheelSlots]uint32      // first node of each, 0: none
-	occupied [wheelSlots / 64]uint64 // which slots have entries
+	now    int64 // all slots up to here have been looked at
+	window int64 // the present window: the milliseconds [window, window+1) << windowBits
+
+	slots    [windowSize]uint32      // first node of each millisecond of the present window, 0: none
+	occupied [windowSize / 64]uint64 // which of them have entries
+	ahead    [windows]uint32         // first node of each later window, by its number modulo windows
 	nodes    []node                  // the first one is not used, so that 0 can mean none
 	free     uint32                  // first node that is not used, 0: none
 	due      []entry
@@ -58,73 +68,83 @@ func (w *wheel) add(at int64, kind int, index, gen uint32) {
 		n = uint32(len(w.nodes)) //nolint:gosec // a few for each session and topic
 		w.nodes = append(w.nodes, node{})
 	}
-	i := at % wheelSlots
-	w.nodes[n] = node{entry: entry{at: at, key: index<<kindBits | uint32(kind), gen: gen}, next: w.slots[i]} //nolint:gosec // kind is one of the constants above
-	w.slots[i] = n
-	w.occupied[i/64] |= 1 << (i % 64)
+	w.nodes[n].entry = entry{at: at, key: index<<kindBits | uint32(kind), gen: gen} //nolint:gosec // kind is one of the constants above
+	w.put(n)
 }
 
-// advance moves the wheel to now and returns what has become due, in slot order. The slice is valid until the next call.
+// put puts a node in the list of its time, which is not in the past.
+func (w *wheel) put(n uint32) {
+	at := w.nodes[n].at
+	slot := &w.ahead[(at>>windowBits)%windows]
+	if at>>windowBits == w.window {
+		i := at % windowSize
+		slot = &w.slots[i]
+		w.occupied[i/64] |= 1 << (i % 64)
+	}
+	w.nodes[n].next = *slot
+	*slot = n
+}
+
+// advance moves the wheel to now and returns what has become due, in the order of milliseconds. The slice is valid until
+// the next call.
 func (w *wheel) advance(now int64) []entry {
 	w.due = w.due[:0]
-	if now <= w.now {
-		return w.due
-	}
-	from, n := w.now+1, min(now-w.now, wheelSlots)
-	w.now = now
-	for d := w.distance(from); d < n; d = w.distance(from) {
-		from += d
-		n -= d
-		w.collect(from % wheelSlots)
-		from++
-		n--
+	for w.now < now {
+		last := w.window<<windowBits | (windowSize - 1)
+		for i, ok := w.first(); ok && w.window<<windowBits|i <= now; i, ok = w.first() {
+			w.collect(i)
+		}
+		w.now = min(now, last)
+		if now > last {
+			w.turn()
+		}
 	}
 	return w.due
 }
 
-// collect moves the due entries of a slot to w.due and frees their nodes.
+// collect moves the entries of a slot to w.due and frees their nodes.
 func (w *wheel) collect(i int64) {
-	kept := uint32(0)
 	for n := w.slots[i]; n != 0; {
+		w.due = append(w.due, w.nodes[n].entry)
+		n, w.nodes[n].next, w.free = w.nodes[n].next, w.free, n
+	}
+	w.slots[i] = 0
+	w.occupied[i/64] &^= 1 << (i % 64)
+}
+
+// turn makes the next window the present one and deals its entries out.
+func (w *wheel) turn() {
+	w.window++
+	slot := &w.ahead[w.window%windows]
+	n := *slot
+	*slot = 0
+	for n != 0 {
 		next := w.nodes[n].next
-		if w.nodes[n].at <= w.now {
-			w.due = append(w.due, w.nodes[n].entry)
-			w.nodes[n].next, w.free = w.free, n
-		} else {
-			w.nodes[n].next, kept = kept, n
-		}
+		w.put(n)
 		n = next
 	}
-	w.slots[i] = kept
-	if kept == 0 {
-		w.occupied[i/64] &^= 1 << (i % 64)
-	}
 }
 
-// next returns the time of the next slot with an entry; false when there is none.
-func (w *wheel) next() (int64, bool) {
-	d := w.distance(w.now + 1)
-	return w.now + 1 + d, d < wheelSlots
-}
-
-// distance returns how many slots lie between that of the time from and the first one with an entry at or after it,
-// wheelSlots when all are empty.
-func (w *wheel) distance(from int64) int64 {
-	start := from % wheelSlots
-	const words = wheelSlots / 64
-	for k := range int64(words + 1) {
-		word := (start/64 + k) % words
-		m := w.occupied[word]
-		switch k {
-		case 0:
-			m &= ^uint64(0) << (start % 64)
-		case words: // the lower part of the first word, a turn later
-			m &= 1<<(start%64) - 1
-		}
+// first returns the first slot of the present window that has entries. Slots up to now have none.
+func (w *wheel) first() (slot int64, ok bool) {
+	for i, m := range w.occupied {
 		if m != 0 {
-			at := word*64 + int64(bits.TrailingZeros64(m))
-			return (at - start + wheelSlots) % wheelSlots
+			return int64(i*64 + bits.TrailingZeros64(m)), true
 		}
 	}
-	return wheelSlots
+	return 0, false
+}
+
+// next returns when to advance next: the time of the next deadline if it is in the present window, otherwise the start of
+// a window that has entries. false: there is no entry.
+func (w *wheel) next() (at int64, ok bool) {
+	if i, ok := w.first(); ok {
+		return w.window<<windowBits | i, true
+	}
+	for k := int64(1); k <= windows; k++ {
+		if w.ahead[(w.window+k)%windows] != 0 {
+			return (w.window + k) << windowBits, true
+		}
+	}
+	return 0, false
 }

@@ -18,12 +18,12 @@ func TestWheel(t *testing.T) {
 		t.Repeat(map[string]func(*rapid.T){
 			"add": func(t *rapid.T) {
 				gen++
-				at := w.now + rapid.Int64Range(-10, 5*wheelSlots).Draw(t, "in")
+				at := w.now + rapid.OneOf(rapid.Int64Range(-10, 5*windowSize), rapid.Int64Range(0, 3*windows*windowSize)).Draw(t, "in")
 				w.add(at, kindPace, 7, gen)
 				deadlines[gen] = max(at, w.now+1)
 			},
 			"advance": func(t *rapid.T) {
-				now := w.now + rapid.SampledFrom([]int64{0, 1, 2, 63, 64, 500, wheelSlots - 1, wheelSlots, wheelSlots + 1, 10 * wheelSlots}).Draw(t, "by")
+				now := w.now + rapid.SampledFrom([]int64{0, 1, 2, 63, 64, 500, windowSize - 1, windowSize, windowSize + 1, 10 * windowSize, 100 * windowSize}).Draw(t, "by")
 				var want []uint32
 				for g, at := range deadlines {
 					if at <= now {

@@ -21,9 +21,8 @@ type Conn struct {
 	net.Conn // the hijacked one; Read goes there
 
 	h       *Handler
-	raw     syscall.RawConn // nil: not a TCP socket, everything goes through the tail
-	early   *bytes.Reader   // what net/http had read already, nil: nothing more of it
-	session Session         // set by join, before anything is read or written
+	early   *bytes.Reader // what net/http had read already, nil: nothing more of it
+	session Session       // set by join, before anything is read or written
 
 	// The reader's own.
 	messages, pings bucket
@@ -34,7 +33,8 @@ type Conn struct {
 	mu      sync.Mutex
 	state   connState
 	dropped dropCause
-	tail    *tail // nil: everything was written
+	tail    *tail           // nil: everything was written
+	raw     syscall.RawConn // nil: not a TCP socket, everything goes through the tail
 	// One attempt to write, in fields because a closure per write would be an allocation per write.
 	try    func(fd uintptr) bool
 	tryBuf []byte
