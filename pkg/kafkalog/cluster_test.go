@@ -9,6 +9,7 @@ import (
 
 	"github.com/prometheus/client_golang/prometheus"
 	"github.com/prometheus/client_golang/prometheus/testutil"
+	"github.com/twmb/franz-go/pkg/kmsg"
 	"go.uber.org/zap"
 )
 
@@ -138,5 +139,31 @@ func TestMetricsGoWithTheirProducer(t *testing.T) {
 				t.Fatalf("%d metrics are left, %v", n, err)
 			}
 		}
+	})
+}
+
+// A cluster that is closed while an answer is on its way leaves the outcome in doubt: here the record is in the log.
+func TestClusterCloseLeavesTheOutcomeInDoubt(t *testing.T) {
+	t.Parallel()
+	synctest.Test(t, func(t *testing.T) {
+		w := newWorld(t, 1, 1)
+		c := w.open()
+		p, err := c.NewProducer(t.Context(), ProducerConfig{Topic: topic, Partitions: 1})
+		if err != nil {
+			t.Fatal(err)
+		}
+		w.fake.ControlKey(int16(kmsg.Produce), func(kmsg.Request) (kmsg.Response, error, bool) {
+			time.AfterFunc(time.Second, c.Close)
+			w.fake.SleepControl(func() { time.Sleep(2 * time.Second) }) // then it is appended, and nobody is there to be told
+			return nil, nil, false
+		})
+		if _, err := appendOne(p, 0, "a"); !errors.Is(err, ErrUnknownOutcome) {
+			t.Fatalf("append = %v, want %v", err, ErrUnknownOutcome)
+		}
+		if err := p.Close(t.Context()); err != nil {
+			t.Fatal(err)
+		}
+		time.Sleep(5 * time.Second)
+		equal(t, w.log(0), []string{"a"})
 	})
 }

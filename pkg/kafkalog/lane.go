@@ -200,6 +200,10 @@ func (l *lane) send(b *batch) (clean bool) {
 			return false
 		case refused, acked:
 		}
+		if l.p.client.c.ctx.Err() != nil { // nothing will come of another attempt
+			b.err = l.giveUp(perhaps, errClusterClosed)
+			return false
+		}
 		if !pause.wait(ctx) {
 			b.err = l.giveUp(perhaps, fmt.Errorf("within %v: %w", l.p.cfg.Deadline, err))
 			return false
@@ -236,9 +240,6 @@ func (l *lane) attempt(ctx context.Context, b *batch, first bool) (verdict, erro
 	v, reason := judge(res, err)
 	if v == uncertain && sent.revoke() {
 		v = refused // whatever went wrong, no broker has seen it
-	}
-	if v != acked && l.p.client.c.ctx.Err() != nil {
-		v, err = hopeless, errClusterClosed
 	}
 	if v == acked {
 		if res != nil && res.Error == nil {
