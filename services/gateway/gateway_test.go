@@ -24,6 +24,7 @@ import (
 
 	"github.com/linkpulse/linkpulse/pkg/click"
 	"github.com/linkpulse/linkpulse/pkg/clickpb"
+	"github.com/linkpulse/linkpulse/pkg/contract"
 	"github.com/linkpulse/linkpulse/pkg/deployment"
 	"github.com/linkpulse/linkpulse/pkg/fold"
 	"github.com/linkpulse/linkpulse/pkg/kafkalog"
@@ -50,6 +51,7 @@ type world struct {
 	registry *prometheus.Registry
 	service  *Service
 	web      *http.Client
+	contract *contract.HTTP
 
 	stop context.CancelFunc
 	done chan error
@@ -99,6 +101,7 @@ func (w *world) start() {
 	w.web = &http.Client{Transport: &http.Transport{DialContext: func(ctx context.Context, _, _ string) (net.Conn, error) {
 		return w.network.DialContext(ctx, "tcp", addr)
 	}}}
+	w.contract = contract.OpenAPI(w.t)
 	var ctx context.Context
 	ctx, w.stop = context.WithCancel(w.t.Context())
 	go func() { w.done <- w.service.Run(ctx) }()
@@ -147,6 +150,7 @@ func (w *world) get(path string) (status int, body string) {
 		w.t.Fatal(err)
 	}
 	defer resp.Body.Close()
+	w.contract.ValidateResponse(w.t, resp.Request, resp)
 	b, err := io.ReadAll(resp.Body)
 	if err != nil {
 		w.t.Fatal(err)
@@ -223,6 +227,7 @@ func (w *world) refused() (status int, detail string) {
 		w.t.Fatal(err)
 	}
 	defer resp.Body.Close()
+	w.contract.ValidateResponse(w.t, resp.Request, resp)
 	var p struct{ Code, Detail string }
 	if err := json.NewDecoder(resp.Body).Decode(&p); err != nil {
 		w.t.Fatal(err)
