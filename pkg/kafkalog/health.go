@@ -17,6 +17,9 @@ const (
 	failingFor = 5 * time.Second
 	// quietFor is after how long without an attempt a partition that failed is given another chance.
 	quietFor = 2 * time.Second
+	// skewFor is how long a wrong clock is held against the producer. Only an append can measure it again, and a producer
+	// that is not ready gets none: after this it has another chance.
+	skewFor = time.Minute
 	// MaxSkew is the largest difference between this machine's clock and the broker's with which records are right: the
 	// duplicate rule compares the times of records that different machines stamped.
 	MaxSkew = time.Minute
@@ -41,7 +44,7 @@ type health struct {
 	proven  bool       // a probe has succeeded
 	failing map[int32]failure
 	skew    time.Duration
-	skewed  bool // skew was measured: the topic has LogAppendTime
+	skewed  time.Time // when skew was measured, zero: never; it takes a topic with LogAppendTime
 }
 
 // failure of a partition's appends, or of probes: from the beginning of the first attempt that failed, to the end of the
@@ -92,7 +95,7 @@ func (h *health) appended(at, began, ended time.Time) {
 	}
 	h.mu.Lock()
 	defer h.mu.Unlock()
-	h.skew, h.skewed = skew, true
+	h.skew, h.skewed = skew, ended
 }
 
 // probed notes the outcome of a probe that began then. A good one gives partitions that failed and then got no traffic
@@ -117,7 +120,7 @@ func (h *health) probed(began time.Time, err error) {
 func (p *Producer) Skew() (skew time.Duration, ok bool) {
 	p.health.mu.Lock()
 	defer p.health.mu.Unlock()
-	return p.health.skew, p.health.skewed
+	return p.health.skew, !p.health.skewed.IsZero()
 }
 
 // Ready returns nil when messages can be appended, and otherwise why not. It does no I/O.
@@ -139,7 +142,7 @@ func (p *Producer) Ready() error {
 			return fmt.Errorf("%w: partition %d, for %v: %w", ErrFailing, partition, age.Round(time.Second), f.err)
 		}
 	}
-	if h.skewed && (h.skew > MaxSkew || h.skew < -MaxSkew) {
+	if (h.skew > MaxSkew || h.skew < -MaxSkew) && time.Since(h.skewed) < skewFor {
 		return fmt.Errorf("%w: it is off by %v", ErrSkew, h.skew.Round(time.Second))
 	}
 	return nil
