@@ -128,7 +128,7 @@ func (p *partition) landStride(
 	switch position := p.fold.Position(); {
 	case p.life != life:
 		return at, readSuperseded // begin has put the links back
-	case at < p.fold.Floor():
+	case at < max(p.fold.Floor(), p.warmUntil): // while it warms up, what the ring has now is not what it will have
 		p.requeue(links)
 		return at, readBehind
 	case at < position:

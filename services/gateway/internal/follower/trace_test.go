@@ -87,6 +87,24 @@ func TestWarmUpDoesNotCountAfterRollback(t *testing.T) {
 	wantReading(t, w, 2, 3)
 }
 
+func TestTotalThatLandsDuringWarmUp(t *testing.T) {
+	t.Parallel()
+	// a1 a2 a3 a4 a5, D = 2: the gateway starts at 1 and counts from 3. The total, 1 at 1, is applied when nothing has been
+	// read yet. Were the floor of that moment the fold's own, which is the position, the total would land, the warm-up
+	// would add nothing to it, and the count would be 3 at 5.
+	log := logOf("a1 a2 a3 a4 a5")
+	p := started(t, 2, log, 1, 3, 1)
+	w := p.watch("a", new(watcher))
+	if got := answerAt(t, p, log, 2, 1); got != readBehind {
+		t.Fatal(got)
+	}
+	wantSyncing(t, w)
+	if got := answerAt(t, p, log, 2, 3); got != readLanded { // where counting begins, and ahead of the position
+		t.Fatal(got)
+	}
+	wantReading(t, w, 3, 3)
+}
+
 func TestEmptyRingTakesTotalsAtItsFloor(t *testing.T) {
 	t.Parallel()
 	// Nothing was counted since the start. "S is at least the oldest entry" has no entry to compare with.
