@@ -12,9 +12,10 @@ const (
 	// small. It matters where nobody produces: a producer that is not ready gets no traffic that could show that it has
 	// recovered, and one that is quiet gets none that could show that it would fail.
 	probeEvery = time.Second
-	// failingFor is how long a partition, or the probe, must fail before the producer says that it is not ready. Moving a
-	// leader takes less; taking every pod out for it would turn a pause into an outage.
-	failingFor = 5 * time.Second
+	// failingFor is how long a partition, or the probe, must fail before the producer says that it is not ready. A broker
+	// that dies is replaced after its session timeout, 9 s by Kafka's default; taking every pod out for that would turn a
+	// pause, which requests wait out, into an outage.
+	failingFor = 15 * time.Second
 	// quietFor is after how long without an attempt a partition that failed is given another chance.
 	quietFor = 2 * time.Second
 	// skewFor is how long a wrong clock is held against the producer. Only an append can measure it again, and a producer

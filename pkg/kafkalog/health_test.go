@@ -65,7 +65,7 @@ func TestFailedPartitionThatGotQuiet(t *testing.T) {
 	t.Parallel()
 	synctest.Test(t, func(t *testing.T) {
 		w := newWorld(t, 1, 1)
-		p := w.producer(ProducerConfig{Deadline: 8 * time.Second})
+		p := w.producer(ProducerConfig{Deadline: failingFor + 3*time.Second})
 		w.fake.Fault(kfake.Fault{Keys: []kmsg.Key{kmsg.Produce}, Topic: topic, Err: kerr.NotEnoughReplicas, Count: -1})
 		if _, err := appendOne(p, 0, "a"); !errors.Is(err, ErrNotAppended) {
 			t.Fatalf("append = %v", err)

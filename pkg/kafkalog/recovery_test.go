@@ -155,7 +155,7 @@ func TestUnreachableBrokersThenBack(t *testing.T) {
 			_, err := appendOne(p, 0, "b")
 			outcome <- err
 		}()
-		time.Sleep(10 * time.Second)
+		time.Sleep(failingFor + 2*time.Second)
 		if err := p.Ready(); !errors.Is(err, ErrFailing) {
 			t.Fatalf("Ready = %v, want %v", err, ErrFailing)
 		}
