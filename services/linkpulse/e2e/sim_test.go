@@ -31,6 +31,9 @@ import (
 const (
 	simLoad  = 40 * time.Second
 	simQuiet = 60 * time.Second
+	// simRecovery is how soon after the last fault clicks must be taken again: a request that went into a black hole is
+	// given up after five seconds.
+	simRecovery = 8 * time.Second
 	// simHeartbeat is short, so that a dead connection is found in the quiet time, twice over.
 	simHeartbeat = 5 * time.Second
 )
@@ -194,7 +197,7 @@ func (w *world) visit() (wait func()) {
 	}
 }
 
-// heal ends every fault and gives the system time to get over it.
+// heal ends every fault, expects clicks to be taken again soon, and gives the system time to tell everybody.
 func (w *world) heal() {
 	w.net.Heal()
 	w.mu.Lock()
@@ -204,6 +207,14 @@ func (w *world) heal() {
 		heal()
 	}
 	w.faults.Wait()
+	pause(w.t.Context(), simRecovery)
+	v := newVisitor(w.stack.Ingest, w.net.Host("visitor").Dial, &w.recorder, w.rng.Uint64())
+	defer v.close()
+	for _, link := range slices.Concat(w.links, w.quiet) {
+		if err := v.visit(w.t.Context(), 1, link); err != nil {
+			w.t.Errorf("%v after everything was healed, a click on %s is not taken: %v", simRecovery, link, err)
+		}
+	}
 	pause(w.t.Context(), simQuiet)
 }
 
