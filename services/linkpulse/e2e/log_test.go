@@ -46,9 +46,20 @@ func readLog(ctx context.Context, d deployment.Record, opts ...kgo.Opt) (history
 	return log, nil
 }
 
-// readEnds asks where the partitions end and returns how many records there are. The topic has no transactions and is
-// not compacted, so every offset is a record.
+// readEnds asks where the partitions end and returns how many records there are. A broker that was killed or stood still
+// has just come back, so there may be no leader yet: it asks until there is one.
 func readEnds(ctx context.Context, client *kgo.Client, topic string, log *history.Log) (records int64, err error) {
+	for {
+		records, err = askEnds(ctx, client, topic, log)
+		if !kerr.IsRetriable(err) || ctx.Err() != nil {
+			return records, err
+		}
+		pause(ctx, 100*time.Millisecond)
+	}
+}
+
+// askEnds is readEnds without patience. The topic has no transactions and is not compacted, so every offset is a record.
+func askEnds(ctx context.Context, client *kgo.Client, topic string, log *history.Log) (records int64, err error) {
 	asked := kmsg.NewListOffsetsRequestTopic()
 	asked.Topic = topic
 	for p := range log.Partitions {
