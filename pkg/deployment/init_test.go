@@ -101,6 +101,16 @@ func TestInitWithAnUnknownOutcome(t *testing.T) {
 	})
 }
 
+// The topic was created a moment ago, and its leader says so before it serves it.
+func TestInitWaitsForTheLeader(t *testing.T) {
+	inWorld(t, func(w *world) {
+		w.fake.Fault(kfake.Fault{Keys: []kmsg.Key{kmsg.ListOffsets}, Topic: deployment.ControlTopic, Err: kerr.NotLeaderForPartition, Count: 3})
+		if r := w.init(deployment.Default()); r.Epoch != 1 || w.records() != 1 {
+			w.t.Fatalf("Init = %+v, %d records", r, w.records())
+		}
+	})
+}
+
 func TestTopicsCheck(t *testing.T) {
 	t.Parallel()
 	for name, tc := range map[string]struct {

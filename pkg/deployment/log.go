@@ -63,6 +63,9 @@ func Init(ctx context.Context, c *kafkalog.Cluster, want Record, topics Topics) 
 	want.CreatedAt = time.Now()
 	for {
 		s, _, err := read(ctx, c)
+		if kafkalog.Temporary(err) && rest(ctx) { // the topic may have been created a moment ago
+			continue
+		}
 		if err = errors.Join(err, s.err); err != nil {
 			return Record{}, err
 		}

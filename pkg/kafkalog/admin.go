@@ -94,6 +94,12 @@ func (t *topicClient) create(ctx context.Context, spec TopicSpec) error {
 	return res.Errors[spec.Name]
 }
 
+// Temporary tells whether a broker refused for a reason that passes by itself, such as a leader that is being elected.
+func Temporary(err error) bool {
+	code, ok := errors.AsType[kafka.Error](err)
+	return ok && code.Temporary()
+}
+
 // permanent tells errors that trying again cannot mend.
 func permanent(err error) bool {
 	var code kafka.Error
