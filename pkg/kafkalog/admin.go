@@ -59,17 +59,21 @@ func (c *Cluster) ensureTopic(ctx context.Context, spec TopicSpec) error {
 			return fmt.Errorf("creating topic %s: %w", spec.Name, err)
 		}
 	}
+	// A broker that has not heard of the topic yet denies that there is one, for a moment longer than the one that was
+	// asked before it.
 	for {
 		err := t.led(ctx)
 		if err == nil {
-			break
+			err = c.CheckTopic(ctx, spec)
+		}
+		if _, differs := errors.AsType[*TopicError](err); err == nil || differs || permanent(err) {
+			return err
 		}
 		t.refresh(err)
 		if !pause.wait(ctx) {
 			return fmt.Errorf("waiting for topic %s: %w", spec.Name, err)
 		}
 	}
-	return c.CheckTopic(ctx, spec)
 }
 
 // led returns nil if every partition that the topic has, has a leader. Whether there are enough is not its question.

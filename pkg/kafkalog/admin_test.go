@@ -119,6 +119,7 @@ func TestEnsureTopicsThroughTrouble(t *testing.T) {
 		"timed out and created":      {kmsg.CreateTopics, kerr.RequestTimedOut, 1, true, 5 * time.Second},
 		"it never works":             {kmsg.CreateTopics, kerr.NotController, -1, false, 11 * time.Second},
 		"settings are not to be had": {kmsg.DescribeConfigs, kerr.TopicAuthorizationFailed, -1, false, time.Second},
+		"a broker has not heard yet": {kmsg.DescribeConfigs, kerr.UnknownTopicOrPartition, 3, true, 5 * time.Second},
 	} {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()

@@ -1,6 +1,7 @@
 package kafkatest
 
 import (
+	"bufio"
 	"context"
 	"crypto/tls"
 	"errors"
@@ -303,7 +304,7 @@ func (c *Cluster) Leader(t *testing.T, topic string, partition int32) int {
 	return leader
 }
 
-// dump writes the last lines of every broker's log into the test's.
+// dump writes what every broker complained of last into the test's log. All that it says would bury why the test failed.
 func (c *Cluster) dump(t *testing.T) {
 	t.Helper()
 	for i, broker := range c.brokers {
@@ -312,9 +313,15 @@ func (c *Cluster) dump(t *testing.T) {
 			t.Logf("broker %d: no log: %v", i+1, err)
 			continue
 		}
-		text, _ := io.ReadAll(r)
+		var complaints []string
+		for lines := bufio.NewScanner(r); lines.Scan(); {
+			if line := lines.Text(); strings.Contains(line, "] WARN ") || strings.Contains(line, "] ERROR ") {
+				complaints = append(complaints, line)
+			}
+		}
 		_ = r.Close()
-		const most = 4000
-		t.Logf("broker %d ends with:\n%s", i+1, text[max(0, len(text)-most):])
+		const most = 10
+		t.Logf("broker %d complained %d times, last:\n%s",
+			i+1, len(complaints), strings.Join(complaints[max(0, len(complaints)-most):], "\n"))
 	}
 }
