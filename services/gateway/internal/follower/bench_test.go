@@ -47,7 +47,7 @@ func (s *stream) watch(tb testing.TB, watcher Watcher) *Watched {
 		s.p.watch(fmt.Sprintf("quiet%d", i), watcher)
 	}
 	w := s.p.watch(string(s.records[0].Key), watcher)
-	links, life := s.p.takeWaiting()
+	links, life := s.p.takeWaiting(maxAsked)
 	if got := s.p.land(links, life, nil, s.p.fold.Position()); got != readLanded {
 		tb.Fatal(got)
 	}

@@ -1,6 +1,7 @@
 package follower
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"time"
@@ -109,7 +110,10 @@ const (
 )
 
 // backoff doubles from one wait to the next. The zero value begins at the least.
-type backoff struct{ next time.Duration }
+type backoff struct {
+	next time.Duration
+	most time.Duration // 0: backoffMost
+}
 
 // first tells whether the next wait is the first of a row: the time to say something.
 func (b *backoff) first() bool { return b.next == 0 }
@@ -118,7 +122,7 @@ func (b *backoff) reset() { b.next = 0 }
 
 // wait waits and tells whether ctx still lives.
 func (b *backoff) wait(ctx context.Context) bool {
-	b.next = min(max(backoffLeast, 2*b.next), backoffMost)
+	b.next = min(max(backoffLeast, 2*b.next), cmp.Or(b.most, backoffMost))
 	timer := time.NewTimer(b.next)
 	defer timer.Stop()
 	select {

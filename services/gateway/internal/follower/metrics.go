@@ -17,6 +17,8 @@ const (
 	readLanded     = "landed"
 	readBehind     = "behind"     // older than the ring: a ring miss
 	readFailed     = "failed"     // no answer
+	readMissing    = "missing"    // the store has none
+	readRule       = "rule"       // counted by another rule
 	readSuperseded = "superseded" // the partition began anew while it was under way
 )
 
@@ -30,6 +32,7 @@ type metrics struct {
 	resyncs     *prometheus.CounterVec
 	reads       *prometheus.CounterVec
 	readSeconds prometheus.Histogram
+	troubled    *prometheus.GaugeVec
 	watched     prometheus.Gauge
 	waiting     prometheus.Gauge
 
@@ -60,11 +63,14 @@ func newMetrics(registry prometheus.Registerer) (*metrics, error) {
 			Help:    "Time from asking for totals to their landing.",
 			Buckets: []float64{.001, .0025, .005, .01, .025, .05, .1, .25, .5, 1, 2.5, 5, 10},
 		}),
+		troubled: prometheus.NewGaugeVec(prometheus.GaugeOpts(name("syncing_partitions",
+			"Partitions with links that wait because the last read of totals ended so, by result.")), []string{"result"}),
 		watched: prometheus.NewGauge(prometheus.GaugeOpts(name("watched_links", "Links that somebody watches."))),
 		waiting: prometheus.NewGauge(prometheus.GaugeOpts(name("waiting_links", "Watched links whose total is not there yet."))),
 	}
 	for _, c := range []prometheus.Collector{
-		m.position, m.lag, m.records, m.holes, m.fetchErrors, m.resyncs, m.reads, m.readSeconds, m.watched, m.waiting,
+		m.position, m.lag, m.records, m.holes, m.fetchErrors, m.resyncs, m.reads, m.readSeconds,
+		m.troubled, m.watched, m.waiting,
 	} {
 		if err := registry.Register(c); err != nil {
 			return nil, err
@@ -76,8 +82,11 @@ func newMetrics(registry prometheus.Registerer) (*metrics, error) {
 	for _, reason := range []string{resyncLost, resyncBeyondEnd} {
 		m.resyncs.WithLabelValues(reason)
 	}
-	for _, result := range []string{readLanded, readBehind, readFailed, readSuperseded} {
+	for _, result := range []string{readLanded, readBehind, readFailed, readMissing, readRule, readSuperseded} {
 		m.reads.WithLabelValues(result)
+	}
+	for _, result := range []string{readBehind, readFailed, readMissing, readRule} {
+		m.troubled.WithLabelValues(result)
 	}
 	return m, nil
 }

@@ -149,7 +149,7 @@ func (m *model) ask(t *rapid.T) {
 	if m.asked != nil {
 		t.Skip("one read at a time")
 	}
-	m.asked, m.askedLife = m.p.takeWaiting()
+	m.asked, m.askedLife = m.p.takeWaiting(maxAsked)
 }
 
 // answer lands the totals that the store has: stale, ahead, or what it fell back to.
@@ -259,7 +259,7 @@ func checkReadings(t *rapid.T) {
 	if m.asked != nil {
 		m.p.askAgain(m.asked)
 	}
-	links, life := m.p.takeWaiting()
+	links, life := m.p.takeWaiting(maxAsked)
 	if got := m.p.land(links, life, truth(m.log, m.window, m.next), m.next); len(links) > 0 && got != readLanded {
 		t.Fatalf("totals at the end of the log: %s", got)
 	}

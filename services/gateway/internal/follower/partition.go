@@ -3,6 +3,7 @@ package follower
 import (
 	"sync"
 	"sync/atomic"
+	"time"
 
 	"github.com/prometheus/client_golang/prometheus"
 	"go.uber.org/zap"
@@ -18,13 +19,17 @@ type partition struct {
 	window    int64
 	source    feed.Source
 	snapshots Snapshotter
+	patience  time.Duration
 	log       *zap.Logger
 	metrics   *metrics
+	trouble   *trouble
 	position  prometheus.Gauge
 	lag       prometheus.Gauge
 
 	// wake tells the goroutine that reads totals that links are waiting.
 	wake chan struct{}
+	// reading is how the last read of totals ended. It belongs to that goroutine.
+	reading string
 
 	caughtUp   atomic.Bool
 	completeTo atomic.Int64 // Unix nanoseconds; 0: the end of the log was never reached
@@ -42,15 +47,18 @@ type partition struct {
 	touched []*Watched            // changed in the chunk at hand; empty between chunks
 }
 
-func newPartition(id int32, cfg Config, deps Deps, m *metrics) *partition {
+func newPartition(id int32, cfg Config, deps Deps, m *metrics, t *trouble) *partition {
 	return &partition{
 		id:        id,
 		epoch:     cfg.Epoch,
 		window:    cfg.Fold.Window,
 		source:    deps.Source,
 		snapshots: deps.Snapshots,
+		patience:  cfg.Patience,
 		log:       deps.Log.With(zap.Int32("partition", id)),
 		metrics:   m,
+		trouble:   t,
+		reading:   readLanded,
 		position:  m.position.WithLabelValues(partitionLabel(id)),
 		lag:       m.lag.WithLabelValues(partitionLabel(id)),
 		wake:      make(chan struct{}, 1),

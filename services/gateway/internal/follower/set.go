@@ -23,15 +23,26 @@ type Watcher interface{ Changed() }
 // Snapshotter reads totals. It is called for one partition at a time, for several partitions at once.
 type Snapshotter interface {
 	// Totals returns the totals of the links, all of which lie in the partition, and the offset at which they are true:
-	// they are the fold of [0, next). A link that is not in the answer has no clicks.
+	// they are the fold of [0, next). A link that is not in the answer has no clicks. Errors may wrap [ErrMissing] or
+	// [ErrRule]; any other one means that the store did not answer. Whatever the error, the links are asked for again.
 	Totals(ctx context.Context, partition int32, links []string) (totals map[string]fold.Total, next int64, err error)
 }
 
-// Config of a Set: all of it is data of the deployment.
+// What a Snapshotter's error can say beside that the store did not answer.
+var (
+	// ErrMissing: the store has no totals of the partition. That is not the same as totals of 0.
+	ErrMissing = errors.New("the store has no totals of the partition")
+	// ErrRule: the totals were counted by another rule than the one of this deployment.
+	ErrRule = errors.New("the totals were counted by another rule")
+)
+
+// Config of a Set. All of it but Patience is data of the deployment.
 type Config struct {
 	Partitions int
 	Fold       fold.Params
 	Epoch      int64
+	// Patience is how long one read of totals may take; 0 is for as long as it takes.
+	Patience time.Duration
 }
 
 // Deps are what a Set uses. All of them are required.
@@ -61,8 +72,9 @@ func New(cfg Config, deps Deps) (*Set, error) {
 		return nil, fmt.Errorf("following the log: %w", err)
 	}
 	s := &Set{metrics: m, partitions: make([]*partition, cfg.Partitions)}
+	t := newTrouble(deps.Log, m.troubled)
 	for i := range s.partitions {
-		s.partitions[i] = newPartition(int32(i), cfg, deps, m)
+		s.partitions[i] = newPartition(int32(i), cfg, deps, m, t)
 	}
 	return s, nil
 }

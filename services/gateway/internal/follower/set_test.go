@@ -288,14 +288,14 @@ func TestFailedReadOfTotalsIsTriedAgain(t *testing.T) {
 		time.Sleep(time.Minute)
 		synctest.Wait()
 		wantSyncing(t, w)
-		if calls := r.store.callCount(); calls < 30 || calls > 60 {
-			t.Fatalf("%d calls in a minute, want one every two seconds or so", calls)
+		if calls := r.store.callCount(); calls < 110 || calls > 130 {
+			t.Fatalf("%d calls in a minute, want two a second", calls)
 		}
 		if warned := r.logs.FilterMessageSnippet("totals cannot be read").Len(); warned != 1 {
 			t.Fatalf("warned %d times of one outage, want once", warned)
 		}
 		r.store.set(func(s *store) { s.err = nil })
-		time.Sleep(backoffMost)
+		time.Sleep(totalsBackoff)
 		synctest.Wait()
 		wantCount(t, w, 2)
 	})
@@ -318,7 +318,7 @@ func TestTotalsThatStandStillLeaveLinksSyncing(t *testing.T) {
 			t.Fatal("no ring miss in the metrics")
 		}
 		r.store.set(func(s *store) { s.next = 4 })
-		time.Sleep(backoffMost)
+		time.Sleep(totalsBackoff)
 		synctest.Wait()
 		wantCount(t, w, 5)
 	})

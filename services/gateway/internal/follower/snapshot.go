@@ -10,19 +10,31 @@ import (
 )
 
 const (
-	// maxAsked bounds one read of totals, and with it the time for which its landing holds the lock.
-	maxAsked = 4096
+	// maxAsked bounds one read of totals: how long the store works on it while it answers nobody else, and how many links
+	// land under one hold of the lock.
+	maxAsked = 1024
 	// stride is how many offsets of the ring are walked under one hold of the lock.
 	stride = 4096
+	// totalsBackoff is the longest wait between two reads that fail. With the time that a read may take it bounds how
+	// long links stay syncing when whatever was wrong with the totals is over.
+	totalsBackoff = 500 * time.Millisecond
 )
 
 // readTotals reads the totals of links that wait for them, one call at a time, until ctx ends. Links that come during a
-// call go into the next one.
+// call go into the next one. While reads fail, one link is asked for on behalf of all: what is wrong is wrong with the
+// partition, and thousands of links that wait would otherwise be read over and over from a store in trouble.
 func (p *partition) readTotals(ctx context.Context) {
-	var pause backoff
+	pause := backoff{most: totalsBackoff}
 	for {
-		links, life := p.takeWaiting()
+		most := maxAsked
+		if !pause.first() {
+			most = 1
+		}
+		links, life := p.takeWaiting(most)
 		if len(links) == 0 {
+			pause.reset()
+			p.trouble.over(p.reading)
+			p.reading = readLanded
 			select {
 			case <-p.wake:
 				continue
@@ -30,57 +42,60 @@ func (p *partition) readTotals(ctx context.Context) {
 				return
 			}
 		}
-		switch result := p.readOnce(ctx, links, life, pause.first()); result {
-		case readLanded, readSuperseded:
-			pause.reset()
-		default:
-			if !pause.wait(ctx) {
-				return
-			}
-		}
+		result := p.readOnce(ctx, links, life)
 		if ctx.Err() != nil {
+			return
+		}
+		if result == readLanded || result == readSuperseded {
+			pause.reset()
+		} else if !pause.wait(ctx) {
 			return
 		}
 	}
 }
 
 // readOnce asks for the totals of links and lands them. It returns one of the read results.
-func (p *partition) readOnce(ctx context.Context, links []*Watched, life int, isFirst bool) (result string) {
+func (p *partition) readOnce(ctx context.Context, links []*Watched, life int) (result string) {
 	names := make([]string, len(links))
 	for i, w := range links {
 		names[i] = w.link
 	}
 	begun := time.Now()
-	totals, next, err := p.snapshots.Totals(ctx, p.id, names)
+	totals, next, err := p.askStore(ctx, names)
 	if err == nil {
 		result = p.land(links, life, totals, next)
 	} else {
 		p.askAgain(links)
-		result = readFailed
+		result = resultOf(err)
 	}
 	p.metrics.reads.WithLabelValues(result).Inc()
 	p.metrics.readSeconds.Observe(time.Since(begun).Seconds())
-	switch {
-	case !isFirst || ctx.Err() != nil: // said already, or on purpose
-	case result == readFailed:
-		p.log.Warn("totals cannot be read, their links are syncing until they can",
-			zap.Int("links", len(links)), zap.Error(err))
-	case result == readBehind:
-		p.log.Warn("totals are older than the ring, their links are syncing until they have moved on",
-			zap.Int("links", len(links)), zap.Int64("totals_at", next))
+	if result != readSuperseded && ctx.Err() == nil {
+		p.trouble.change(p.reading, result, zap.Int32("partition", p.id), zap.Int64("totals_at", next), zap.Error(err))
+		p.reading = result
 	}
 	return result
 }
 
-// takeWaiting takes links whose totals are to be read, and the life they are read for.
-func (p *partition) takeWaiting() (links []*Watched, life int) {
+// askStore is a call of the Snapshotter that ends in time.
+func (p *partition) askStore(ctx context.Context, links []string) (map[string]fold.Total, int64, error) {
+	if p.patience > 0 {
+		var cancel context.CancelFunc
+		ctx, cancel = context.WithTimeout(ctx, p.patience)
+		defer cancel()
+	}
+	return p.snapshots.Totals(ctx, p.id, links)
+}
+
+// takeWaiting takes up to most links whose totals are to be read, and the life they are read for.
+func (p *partition) takeWaiting(most int) (links []*Watched, life int) {
 	p.mu.Lock()
 	defer p.mu.Unlock()
 	if p.life == 0 {
 		return nil, 0 // nothing to stitch to yet; begin wakes the reader
 	}
 	for w := range p.waiting {
-		if len(links) == maxAsked {
+		if len(links) == most {
 			break
 		}
 		delete(p.waiting, w)

@@ -36,7 +36,7 @@ func between(log []fold.Record, from, to int64) (list []fold.Record) {
 // answerAt lands the totals that are true at next for all links that wait.
 func answerAt(t *testing.T, p *partition, log []fold.Record, window, next int64) (result string) {
 	t.Helper()
-	links, life := p.takeWaiting()
+	links, life := p.takeWaiting(maxAsked)
 	if len(links) == 0 {
 		t.Fatal("no link waits for its total")
 	}
@@ -127,7 +127,7 @@ func TestStitchUsesThePositionOfItsMoment(t *testing.T) {
 	p := started(t, 8, log, 0, 0, 1)
 	a, b := new(watcher), new(watcher)
 	wa, wb := p.watch("a", a), p.watch("b", b)
-	links, life := p.takeWaiting()
+	links, life := p.takeWaiting(maxAsked)
 	p.apply(between(log, 1, 3), 3)
 	wantSyncing(t, wa)
 	if a.told != 0 {
@@ -262,7 +262,7 @@ func TestAnswerForAReleasedLinkIsNotApplied(t *testing.T) {
 	p := started(t, 8, log, 0, 0, 2)
 	first := new(watcher)
 	w := p.watch("a", first)
-	links, life := p.takeWaiting()
+	links, life := p.takeWaiting(maxAsked)
 	w.Release(first)
 	w.Release(first) // once more does nothing
 	again := p.watch("a", new(watcher))
@@ -305,7 +305,7 @@ func TestAnswerFromBeforeANewStartIsNotApplied(t *testing.T) {
 	w := p.watch("a", a)
 	answerAt(t, p, log, 8, 3)
 	other := p.watch("b", new(watcher))
-	links, life := p.takeWaiting()
+	links, life := p.takeWaiting(maxAsked)
 	p.begin(0, 0) // the log was lost and found again
 	if got := p.land(links, life, truth(log, 8, 3), 3); got != readSuperseded {
 		t.Fatal(got)
