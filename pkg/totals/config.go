@@ -1,0 +1,106 @@
+package totals
+
+import (
+	"crypto/tls"
+	"crypto/x509"
+	"errors"
+	"fmt"
+	"net"
+	"os"
+	"regexp"
+	"time"
+)
+
+// Config says how to reach Redis. Services embed it in their own configuration.
+type Config struct {
+	Addrs      []string      `help:"Redis: one server, seeds of a cluster, or the Sentinels." default:"127.0.0.1:6379" placeholder:"HOST:PORT"`
+	Cluster    bool          `help:"The addresses are those of a Redis Cluster."`
+	MasterName string        `help:"The addresses are those of Sentinels, which watch a master of this name."`
+	Prefix     string        `help:"In front of every key: deployments that share a Redis must differ here." default:"linkpulse"`
+	DB         int           `help:"Number of the database; not with a cluster." default:"0"`
+	Username   string        `help:"User name; the default user without it."`
+	Password   string        `help:"Password; none is sent without it."`
+	Timeout    time.Duration `help:"How long one call may take." default:"2s"`
+	TLS        TLSConfig     `embed:"" prefix:"tls-"`
+}
+
+// TLSConfig says how connections are encrypted. Files are read when the store is opened.
+type TLSConfig struct {
+	Enable     bool   `help:"Encrypt connections to Redis."`
+	CA         string `help:"File with the certificates to trust; without it, those of the system." placeholder:"FILE"`
+	Cert       string `help:"File with the certificate to show to servers that ask for one." placeholder:"FILE"`
+	Key        string `help:"File with its key." placeholder:"FILE"`
+	ServerName string `help:"Name to expect in the servers' certificates; without it, each one's own address."`
+}
+
+// A brace would begin the part of a key that Redis Cluster hashes, which is ours.
+var validPrefix = regexp.MustCompile(`^[A-Za-z0-9._:-]{1,64}$`)
+
+// leastTimeout keeps a configuration from asking for what no network does.
+const leastTimeout = 50 * time.Millisecond
+
+// Check returns every contradiction in the configuration.
+func (c Config) Check() error {
+	var errs []error
+	if len(c.Addrs) == 0 {
+		errs = append(errs, errors.New("no Redis addresses: name at least one host:port"))
+	}
+	for _, a := range c.Addrs {
+		if _, _, err := net.SplitHostPort(a); err != nil {
+			errs = append(errs, fmt.Errorf("redis address %q is not host:port: %w", a, err))
+		}
+	}
+	if c.Cluster && c.MasterName != "" {
+		errs = append(errs, errors.New("redis: the addresses are either a cluster's or Sentinels', not both"))
+	}
+	if c.Cluster && c.DB != 0 {
+		errs = append(errs, errors.New("redis: a cluster has only database 0"))
+	}
+	if !c.Cluster && c.MasterName == "" && len(c.Addrs) > 1 {
+		errs = append(errs, errors.New("redis: several addresses are seeds of a cluster or Sentinels: say which"))
+	}
+	if c.DB < 0 {
+		errs = append(errs, fmt.Errorf("redis: database %d, must be at least 0", c.DB))
+	}
+	if !validPrefix.MatchString(c.Prefix) {
+		errs = append(errs, fmt.Errorf("redis: prefix %q, must be 1 to 64 of A-Z a-z 0-9 . _ : -", c.Prefix))
+	}
+	if c.Timeout < leastTimeout {
+		errs = append(errs, fmt.Errorf("redis: timeout %v, must be at least %v", c.Timeout, leastTimeout))
+	}
+	if c.Username != "" && c.Password == "" {
+		errs = append(errs, errors.New("redis: a user name without a password"))
+	}
+	if (c.TLS.Cert == "") != (c.TLS.Key == "") {
+		errs = append(errs, errors.New("redis TLS: certificate and key come together"))
+	}
+	if !c.TLS.Enable && (c.TLS.CA != "" || c.TLS.Cert != "" || c.TLS.ServerName != "") {
+		errs = append(errs, errors.New("redis TLS: it is configured and not enabled"))
+	}
+	return errors.Join(errs...)
+}
+
+func (c Config) tlsConfig() (*tls.Config, error) {
+	if !c.TLS.Enable {
+		return nil, nil //nolint:nilnil // no TLS is a configuration
+	}
+	cfg := &tls.Config{MinVersion: tls.VersionTLS12, ServerName: c.TLS.ServerName}
+	if c.TLS.CA != "" {
+		pem, err := os.ReadFile(c.TLS.CA)
+		if err != nil {
+			return nil, fmt.Errorf("redis TLS: reading the CA: %w", err)
+		}
+		cfg.RootCAs = x509.NewCertPool()
+		if !cfg.RootCAs.AppendCertsFromPEM(pem) {
+			return nil, fmt.Errorf("redis TLS: %s holds no certificate", c.TLS.CA)
+		}
+	}
+	if c.TLS.Cert != "" {
+		pair, err := tls.LoadX509KeyPair(c.TLS.Cert, c.TLS.Key)
+		if err != nil {
+			return nil, fmt.Errorf("redis TLS: %w", err)
+		}
+		cfg.Certificates = []tls.Certificate{pair}
+	}
+	return cfg, nil
+}
