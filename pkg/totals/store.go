@@ -21,7 +21,8 @@ type Store struct {
 	option  rueidis.ClientOption
 	log     *zap.Logger
 	metrics *metrics
-	apply   *rueidis.Lua
+
+	apply, history, restore *rueidis.Lua
 
 	mu         sync.Mutex     // guards what follows; never held across I/O
 	client     rueidis.Client // nil until the first connection
@@ -92,7 +93,11 @@ func Open(cfg Config, opts ...Option) (*Store, error) {
 	if err != nil {
 		return nil, fmt.Errorf("opening redis: %w", err)
 	}
-	s := &Store{cfg: cfg, log: zap.NewNop(), apply: rueidis.NewLuaScript(applyScript)}
+	s := &Store{
+		cfg: cfg, log: zap.NewNop(),
+		apply: rueidis.NewLuaScript(applyScript), restore: rueidis.NewLuaScript(restoreScript),
+		history: rueidis.NewLuaScriptRetryable(historyScript), // it only reads
+	}
 	s.option = rueidis.ClientOption{
 		InitAddress: cfg.Addrs, SelectDB: cfg.DB, Username: cfg.Username, Password: cfg.Password, TLSConfig: tlsConfig,
 		Sentinel:          rueidis.SentinelOption{MasterSet: cfg.MasterName, TLSConfig: sentinelTLS(cfg, tlsConfig)},
@@ -184,10 +189,24 @@ func (s *Store) connect(a *attempt) {
 	close(a.done)
 }
 
+// longCall bounds what an operator asks for: all of a partition.
+const longCall = 2 * time.Minute
+
 // call runs f with the client, bounds it, and counts it under a name.
 func (s *Store) call(ctx context.Context, name string, f func(context.Context, rueidis.Client) error) error {
 	ctx, cancel := context.WithTimeout(ctx, s.cfg.Timeout)
 	defer cancel()
+	return s.run(ctx, name, f)
+}
+
+// callLong is call with more time.
+func (s *Store) callLong(ctx context.Context, name string, f func(context.Context, rueidis.Client) error) error {
+	ctx, cancel := context.WithTimeout(ctx, longCall)
+	defer cancel()
+	return s.run(ctx, name, f)
+}
+
+func (s *Store) run(ctx context.Context, name string, f func(context.Context, rueidis.Client) error) error {
 	begun := time.Now()
 	client, err := s.connected(ctx)
 	if err == nil {
