@@ -12,6 +12,7 @@ import (
 	"github.com/linkpulse/linkpulse/pkg/config"
 	"github.com/linkpulse/linkpulse/pkg/kafkalog"
 	"github.com/linkpulse/linkpulse/pkg/telemetry"
+	"github.com/linkpulse/linkpulse/pkg/totals"
 )
 
 // Config of the service. Its tags name its settings: --kafka-brokers is GATEWAY_KAFKA_BROKERS in the environment.
@@ -24,11 +25,17 @@ type Config struct {
 	Kafka kafkalog.Config     `embed:"" prefix:"kafka-"`
 	Log   telemetry.LogConfig `embed:"" prefix:"log-"`
 
+	Totals string        `help:"Where totals are read when a link is first watched: redis, which the tally keeps, or replay, which folds the log from its start each time and suits a small log without Redis." default:"redis" enum:"redis,replay"`
+	Redis  totals.Config `embed:"" prefix:"redis-"`
+
 	Heartbeat      time.Duration `help:"Interval of heartbeats. A dashboard that is silent for two of them is dropped." default:"15s"`
 	Drain          time.Duration `help:"Over how long dashboards are sent elsewhere, once told to stop." default:"5s"`
 	MaxConnections int           `help:"Connections at a time; more are answered 503. Each costs about 13 KiB, half of it in the kernel." default:"20000"`
 	Origins        []string      `help:"Origins beside its own that browsers may connect from, like https://dash.example.com; * stands for a part of one." placeholder:"ORIGIN"`
 	Hosts          []string      `help:"Names that requests may be addressed to; any by default, those of this machine when listening on loopback." placeholder:"HOST"`
+	RestLinger     time.Duration `help:"For how long a link is counted on after a request for it over plain HTTP, so that a client that polls is answered from memory." default:"10s"`
+	RestLinks      int           `help:"Links that are counted for such requests at a time; the one that was asked for longest ago gives way." default:"20000"`
+	RestRequests   int           `help:"Such requests at a time; more are answered 503. Half of them may wait for Redis." default:"1024"`
 	PageLinks      []string      `help:"Links that the page shows when its address names none." placeholder:"LINK"`
 }
 
@@ -45,6 +52,7 @@ const (
 	minHeartbeat = 100 * time.Millisecond // below it a gateway does little else
 	maxHeartbeat = 5 * time.Minute        // proxies end connections that are silent for about that long
 	maxDrain     = 10 * time.Minute
+	maxLinger    = 10 * time.Minute // a link is counted at every gateway that was asked for it
 )
 
 // Check returns everything that is wrong with the configuration as a whole.
@@ -58,6 +66,18 @@ func (c *Config) Check() error {
 	}
 	if c.MaxConnections < 1 {
 		errs = append(errs, errors.New("--max-connections: must be at least 1"))
+	}
+	if c.Totals != totalsReplay {
+		errs = append(errs, c.Redis.Check())
+	}
+	if c.RestLinger < 0 || c.RestLinger > maxLinger {
+		errs = append(errs, fmt.Errorf("--rest-linger: must be from 0 to %v", maxLinger))
+	}
+	if c.RestLinks < 1 {
+		errs = append(errs, errors.New("--rest-links: must be at least 1"))
+	}
+	if c.RestRequests < 1 {
+		errs = append(errs, errors.New("--rest-requests: must be at least 1"))
 	}
 	for _, o := range c.Origins {
 		errs = append(errs, checkOrigin(o))

@@ -1,10 +1,12 @@
 // Package gateway is the service that pushes live counts to dashboards: it reads the whole log, keeps the counts of the
-// links that its dashboards subscribed to, and tells each dashboard what changed, over WebSocket.
+// links that its dashboards subscribed to, and tells each dashboard what changed, over WebSocket. Who only wants to know
+// a number asks for it over plain HTTP.
 //
 // The service has no state that another gateway lacks: any gateway serves any dashboard, and a dashboard that comes back
 // elsewhere gets the exact count there. It waits for the deployment record, which says what to read and how to count, and
 // is unready until it has caught up with the log once. A broker that goes away afterwards shows in the heartbeats'
-// watermark and sends no dashboard elsewhere: the others could do no better.
+// watermark and sends no dashboard elsewhere: the others could do no better. Nor does a Redis that is away: it is needed
+// only for links that nobody here watched before, which are syncing until it is back.
 //
 // When it is told to stop it becomes unready, refuses new dashboards, and sends the others elsewhere over the drain
 // period. A new epoch of the deployment does the same to all dashboards of the old one, and counting starts afresh.
@@ -17,6 +19,7 @@ import (
 	"net"
 	"net/http"
 	"os"
+	"slices"
 	"sync/atomic"
 	"time"
 
@@ -27,9 +30,12 @@ import (
 	"github.com/linkpulse/linkpulse/pkg/httpserver"
 	"github.com/linkpulse/linkpulse/pkg/kafkalog"
 	"github.com/linkpulse/linkpulse/pkg/lifecycle"
+	"github.com/linkpulse/linkpulse/pkg/problem"
 	"github.com/linkpulse/linkpulse/pkg/telemetry"
+	"github.com/linkpulse/linkpulse/pkg/totals"
 	"github.com/linkpulse/linkpulse/pkg/wire"
 	"github.com/linkpulse/linkpulse/services/gateway/internal/hub"
+	"github.com/linkpulse/linkpulse/services/gateway/internal/rest"
 	"github.com/linkpulse/linkpulse/services/gateway/internal/web"
 	"github.com/linkpulse/linkpulse/services/gateway/internal/ws"
 )
@@ -49,7 +55,7 @@ type Deps struct {
 	Registry *prometheus.Registry
 	// Listener, unless nil, is used instead of Config.Addr, and AdminListener instead of Config.AdminAddr.
 	Listener, AdminListener net.Listener
-	// Dial, unless nil, makes the connections to Kafka.
+	// Dial, unless nil, makes the connections to Kafka and Redis.
 	Dial func(ctx context.Context, network, address string) (net.Conn, error)
 }
 
@@ -59,10 +65,12 @@ type Service struct {
 	log      *zap.Logger
 	registry *prometheus.Registry
 	cluster  *kafkalog.Cluster
+	totals   *totals.Store // nil where they come from the log
 
 	listener, admin net.Listener // admin is nil where there is none
 	health          httpserver.Health
 	ws              *ws.Handler
+	rest            *rest.Handler
 	page            http.Handler
 	hubMetrics      *hub.Metrics
 
@@ -106,10 +114,32 @@ func New(cfg Config, deps Deps) (_ *Service, err error) {
 	if s.cluster, err = kafkalog.Open(cfg.Kafka, opts...); err != nil {
 		return nil, err
 	}
-	s.hubMetrics = hub.NewMetrics(s.registry)
-	s.ws = ws.New(s.wsConfig())
+	if err = s.newHandlers(deps); err != nil {
+		s.cluster.Close()
+		return nil, err
+	}
 	s.addChecks()
 	return s, nil
+}
+
+// newHandlers builds what answers requests.
+func (s *Service) newHandlers(deps Deps) (err error) {
+	origins, hosts := s.access()
+	s.rest, err = rest.New(rest.Config{
+		Linger: s.cfg.RestLinger, MaxLinks: s.cfg.RestLinks, MaxRequests: s.cfg.RestRequests, Origins: origins,
+		HostAllowed: func(host string) bool { return ws.HostAllowed(hosts, host) }, Registry: s.registry,
+	})
+	if err != nil {
+		return err
+	}
+	s.hubMetrics = hub.NewMetrics(s.registry)
+	s.ws = ws.New(ws.Config{
+		Join: s.join, Accepting: s.accepting, MaxConnections: s.cfg.MaxConnections,
+		Patience: wire.SilenceBeats * s.cfg.Heartbeat, Origins: origins, Hosts: hosts,
+		Log: s.log, Metrics: ws.NewMetrics(s.registry),
+	})
+	s.totals, err = s.openTotals(deps)
+	return err
 }
 
 // listen opens a listener unless one is given or there is to be none.
@@ -130,22 +160,20 @@ func (s *Service) closeListeners() error {
 	return errors.Join(errs...)
 }
 
-func (s *Service) wsConfig() ws.Config {
-	cfg := ws.Config{
-		Join: s.join, Accepting: s.accepting, MaxConnections: s.cfg.MaxConnections,
-		Patience: wire.SilenceBeats * s.cfg.Heartbeat, Origins: s.cfg.Origins, Hosts: s.cfg.Hosts,
-		Log: s.log, Metrics: ws.NewMetrics(s.registry),
-	}
+// access returns the origins beside its own whose pages may use the gateway, and the names by which it may be addressed,
+// any where there are none.
+func (s *Service) access() (origins, hosts []string) {
+	origins, hosts = slices.Clone(s.cfg.Origins), s.cfg.Hosts
 	if isLoopback(s.listener.Addr()) {
 		// Somebody's own machine: a page under development may connect, and nobody else's page by a rebound name.
 		for _, host := range []string{"localhost", "127.0.0.1", `\[::1\]`} {
-			cfg.Origins = append(cfg.Origins, "http://"+host, "http://"+host+":*")
+			origins = append(origins, "http://"+host, "http://"+host+":*")
 		}
-		if len(cfg.Hosts) == 0 {
-			cfg.Hosts = []string{"localhost", "127.0.0.1", "::1"}
+		if len(hosts) == 0 {
+			hosts = []string{"localhost", "127.0.0.1", "::1"}
 		}
 	}
-	return cfg
+	return origins, hosts
 }
 
 func isLoopback(addr net.Addr) bool {
@@ -213,6 +241,9 @@ func (s *Service) AdminAddr() net.Addr {
 // once. No goroutine is left behind.
 func (s *Service) Run(ctx context.Context) error {
 	defer s.cluster.Close()
+	if s.totals != nil {
+		defer s.totals.Close()
+	}
 	tasks := []lifecycle.Task{
 		{Name: "public server", Run: func(work context.Context) error {
 			return httpserver.Serve(work, httpserver.New(s.routes(), s.log), s.listener, requestGrace)
@@ -245,8 +276,21 @@ func (s *Service) routes() http.Handler {
 	r.Get("/livez", s.health.Livez)
 	r.Get("/readyz", s.health.Readyz)
 	r.Get("/ws", s.ws.ServeHTTP)
+	s.rest.Routes(r)
 	r.Handle("/", s.page)
 	r.Handle("/assets/*", s.page)
+	r.NotFound(func(w http.ResponseWriter, _ *http.Request) {
+		(&problem.Problem{
+			Status: http.StatusNotFound, Code: "no_such_path",
+			Detail: "nothing is here: counts are at /links/{id}/clicks and /v1/counts?links=a,b, the WebSocket is at /ws",
+		}).Write(w)
+	})
+	r.MethodNotAllowed(func(w http.ResponseWriter, _ *http.Request) {
+		w.Header().Set("Allow", "GET, HEAD")
+		(&problem.Problem{
+			Status: http.StatusMethodNotAllowed, Code: "method", Detail: "a gateway is only read: use GET; clicks are posted to ingest",
+		}).Write(w)
+	})
 	return r
 }
 

@@ -94,6 +94,7 @@ func (w *world) start() {
 	w.service, err = New(Config{
 		Name: "gw-test", Kafka: kafkalog.Config{Brokers: w.fake.ListenAddrs()},
 		Heartbeat: 15 * time.Second, Drain: 5 * time.Second, MaxConnections: 100,
+		Totals: totalsReplay, RestLinger: 10 * time.Second, RestLinks: 100, RestRequests: 10,
 	}, Deps{Log: zap.NewNop(), Registry: w.registry, Listener: listener, Dial: w.network.DialContext})
 	if err != nil {
 		w.t.Fatal(err)

@@ -13,6 +13,7 @@ import (
 	"github.com/linkpulse/linkpulse/pkg/wire"
 	"github.com/linkpulse/linkpulse/services/gateway/internal/follower"
 	"github.com/linkpulse/linkpulse/services/gateway/internal/hub"
+	"github.com/linkpulse/linkpulse/services/gateway/internal/rest"
 )
 
 // generation is all that belongs to one epoch of the deployment: the counts and the sessions that were told them. A new
@@ -21,6 +22,7 @@ type generation struct {
 	record deployment.Record
 	counts *follower.Set
 	hub    *hub.Hub
+	rest   rest.Source
 }
 
 // epochSpread is over how long dashboards are sent away when a new epoch begins. What they show is of the past already;
@@ -55,6 +57,8 @@ func (s *Service) countEpoch(ctx context.Context, record deployment.Record) (nex
 	defer cancel()
 	running.Go(func() { _ = g.counts.Run(ctx) }) // ends with ctx only
 	running.Go(func() { g.hub.Run(ctx) })
+	s.rest.Open(g.rest)
+	defer s.rest.Close()
 	s.current.Store(g)
 	next, err = deployment.Follow(ctx, s.cluster, record)
 	if err != nil {
@@ -64,6 +68,7 @@ func (s *Service) countEpoch(ctx context.Context, record deployment.Record) (nex
 	reason := errors.New("a new epoch begins")
 	s.waiting.Store(&reason)
 	s.current.Store(nil)
+	s.rest.Close()
 	drainCtx, stop := context.WithTimeout(ctx, epochSpread+drainMargin)
 	defer stop()
 	if err := g.hub.Drain(drainCtx, wire.ReasonEpoch, epochSpread); err != nil {
@@ -74,24 +79,29 @@ func (s *Service) countEpoch(ctx context.Context, record deployment.Record) (nex
 
 // newGeneration builds the parts of a generation, at rest.
 func (s *Service) newGeneration(record deployment.Record, registry prometheus.Registerer) (*generation, error) {
-	cfg := follower.Config{
-		Partitions: record.Partitions, Epoch: record.Epoch,
-		Fold: record.Fold(),
-	}
+	cfg := follower.Config{Partitions: record.Partitions, Epoch: record.Epoch, Fold: record.Fold()}
 	deps := follower.Deps{Source: s.cluster.Source(record.Topic), Log: s.log, Registry: registry}
-	replay, err := follower.NewReplay(cfg, deps)
-	if err != nil {
-		return nil, err
+	g := &generation{record: record, rest: rest.Source{Epoch: record.Epoch}}
+	if s.totals != nil {
+		kept := newEpochTotals(s.totals, record)
+		deps.Snapshots, g.rest.History = kept, kept
+		cfg.Patience = totalsPatience
+	} else {
+		replay, err := follower.NewReplay(cfg, deps)
+		if err != nil {
+			return nil, err
+		}
+		deps.Snapshots = replay
 	}
-	deps.Snapshots = replay
 	set, err := follower.New(cfg, deps)
 	if err != nil {
 		return nil, err
 	}
-	h := hub.New(hub.Config{
+	g.counts, g.rest.Counts = set, restCounts{set}
+	g.hub = hub.New(hub.Config{
 		Gateway: s.cfg.Name, Epoch: record.Epoch, Heartbeat: s.cfg.Heartbeat, Counts: counts{set}, Metrics: s.hubMetrics,
 	})
-	return &generation{record: record, counts: set, hub: h}, nil
+	return g, nil
 }
 
 // counts makes the follower what the hub asks for.
@@ -109,6 +119,31 @@ func (w watched) Read() (hub.Reading, bool) {
 }
 
 func (w watched) Release(watcher hub.Watcher) { w.w.Release(watcher) }
+
+// restCounts makes the follower what the REST interface asks for.
+type restCounts struct{ set *follower.Set }
+
+func (c restCounts) Watch(link string, w rest.Watcher) rest.Watched {
+	return restWatched{c.set.Watch(link, w)}
+}
+
+type restWatched struct{ w *follower.Watched }
+
+func (w restWatched) Read() (rest.Reading, bool) {
+	r, ok := w.w.Read()
+	return restReading(r), ok
+}
+
+func (w restWatched) Recent(from int64, add func(timeMs int64, bot bool)) (rest.Reading, int64, bool) {
+	r, to, ok := w.w.Recent(from, add)
+	return restReading(r), to, ok
+}
+
+func (w restWatched) Release(watcher rest.Watcher) { w.w.Release(watcher) }
+
+func restReading(r follower.Reading) rest.Reading {
+	return rest.Reading{Epoch: r.Epoch, Seq: r.Seq, Count: r.Count.Count, Bots: r.Bots, At: r.At}
+}
 
 // scope is a registry that can be emptied: a generation's metrics end with it.
 type scope struct {

@@ -57,7 +57,7 @@ func (s *Stack) newGateway(i int) *node {
 }
 
 func (s *Stack) gatewayArgs(name, addr string) []string {
-	args := []string{"--addr=" + addr, "--admin-addr=", "--name=" + name, s.brokersArg()}
+	args := []string{"--addr=" + addr, "--admin-addr=", "--name=" + name, "--totals=replay", s.brokersArg()}
 	if s.cfg.Heartbeat > 0 {
 		args = append(args, "--heartbeat="+s.cfg.Heartbeat.String())
 	}

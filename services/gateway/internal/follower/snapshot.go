@@ -135,6 +135,10 @@ func (p *partition) land(links []*Watched, life int, totals map[string]fold.Tota
 	return result
 }
 
+// floor is the oldest offset from which it is known what was counted. While the fold warms up, what the ring has now is
+// not what it will have. The caller holds p.mu.
+func (p *partition) floor() int64 { return max(p.fold.Floor(), p.warmUntil) }
+
 func (p *partition) landStride(
 	links []*Watched, life int, sums map[string]*fold.Total, at, next int64,
 ) (reached int64, result string) {
@@ -143,7 +147,7 @@ func (p *partition) landStride(
 	switch position := p.fold.Position(); {
 	case p.life != life:
 		return at, readSuperseded // begin has put the links back
-	case at < max(p.fold.Floor(), p.warmUntil): // while it warms up, what the ring has now is not what it will have
+	case at < p.floor():
 		p.requeue(links)
 		return at, readBehind
 	case at < position:

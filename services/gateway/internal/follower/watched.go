@@ -51,6 +51,11 @@ func (w *Watched) Read() (Reading, bool) {
 	if w.state != known {
 		return Reading{}, false
 	}
+	return w.reading(), true
+}
+
+// reading is the count of now. The caller holds p.mu, and the total is known.
+func (w *Watched) reading() Reading {
 	return Reading{
 		Count: click.Count{
 			Epoch: w.p.epoch,
@@ -59,7 +64,7 @@ func (w *Watched) Read() (Reading, bool) {
 			Bots:  w.total.Bots,
 		},
 		At: w.total.AtMs,
-	}, true
+	}
 }
 
 // Release ends what a call of Watch with the same watcher began. With the last watcher goes everything that was kept of

@@ -108,7 +108,7 @@ func (h *Handler) refusal(r *http.Request) (as refusal, why error) {
 	if err := h.cfg.Accepting(); err != nil {
 		return refusedUnavailable, err
 	}
-	if len(h.cfg.Hosts) > 0 && !hostAllowed(h.cfg.Hosts, r.Host) {
+	if !HostAllowed(h.cfg.Hosts, r.Host) {
 		return refusedHost, errHost
 	}
 	return 0, nil
@@ -127,7 +127,11 @@ func (h *Handler) refuse(w http.ResponseWriter, why error, as refusal) {
 	p.Write(w)
 }
 
-func hostAllowed(hosts []string, host string) bool {
+// HostAllowed tells whether a Host header is one of hosts, with or without its port. No hosts allow any.
+func HostAllowed(hosts []string, host string) bool {
+	if len(hosts) == 0 {
+		return true
+	}
 	name := host
 	if h, _, err := net.SplitHostPort(host); err == nil {
 		name = h
