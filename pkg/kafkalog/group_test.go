@@ -1,0 +1,158 @@
+package kafkalog
+
+import (
+	"context"
+	"slices"
+	"sync"
+	"testing"
+	"testing/synctest"
+	"time"
+)
+
+// member records what it owns.
+type member struct {
+	cluster *Cluster
+	stop    context.CancelFunc
+	done    chan struct{}
+
+	mu    sync.Mutex // guards what follows
+	owned []int32
+}
+
+func (w *world) member() *member {
+	w.t.Helper()
+	ctx, cancel := context.WithCancel(w.t.Context())
+	m := &member{cluster: w.open(), stop: cancel, done: make(chan struct{})}
+	set := func(p []int32) {
+		m.mu.Lock()
+		defer m.mu.Unlock()
+		m.owned = p
+	}
+	go func() {
+		defer close(m.done)
+		err := m.cluster.Own(ctx, "tally", topic, func(own context.Context, a *Assignment) {
+			set(a.Partitions)
+			<-own.Done()
+			set(nil)
+		})
+		if err != nil {
+			w.t.Errorf("Own = %v", err)
+		}
+	}()
+	w.t.Cleanup(func() {
+		m.leave()
+		m.cluster.Close()
+	})
+	return m
+}
+
+func (m *member) leave() {
+	m.stop()
+	<-m.done
+}
+
+func (m *member) partitions() []int32 {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	return slices.Clone(m.owned)
+}
+
+// owns tells whether members own all of n partitions between them, each once.
+func owns(n int, members ...*member) bool {
+	var all []int32
+	for _, m := range members {
+		all = append(all, m.partitions()...)
+	}
+	slices.Sort(all)
+	return len(all) == n && len(slices.Compact(all)) == n
+}
+
+func eventually(t *testing.T, within time.Duration, what string, ok func() bool) {
+	t.Helper()
+	for began := time.Now(); !ok(); time.Sleep(50 * time.Millisecond) {
+		if time.Since(began) > within {
+			t.Fatalf("not within %v: %s", within, what)
+		}
+	}
+}
+
+func TestGroupSharesPartitions(t *testing.T) {
+	t.Parallel()
+	synctest.Test(t, func(t *testing.T) {
+		w := newWorld(t, 3, 6)
+		first := w.member()
+		eventually(t, 10*time.Second, "one member owns all", func() bool { return owns(6, first) })
+		second := w.member()
+		eventually(t, 10*time.Second, "two share", func() bool {
+			return owns(6, first, second) && len(first.partitions()) == 3
+		})
+		second.leave()
+		eventually(t, 3*time.Second, "the one that is left owns all", func() bool { return owns(6, first) })
+	})
+}
+
+// A member that dies without a word is missed when its session is over.
+func TestGroupMissesADeadMember(t *testing.T) {
+	t.Parallel()
+	synctest.Test(t, func(t *testing.T) {
+		w := newWorld(t, 1, 4)
+		dead, live := w.member(), w.member()
+		eventually(t, 10*time.Second, "two share", func() bool { return owns(4, dead, live) && len(live.partitions()) == 2 })
+		dead.cluster.conns.close()
+		eventually(t, groupSession+groupRebalance+3*time.Second, "the living one owns all", func() bool { return len(live.partitions()) == 4 })
+	})
+}
+
+// Leaving a group whose coordinator hangs takes a while and no more.
+func TestGroupIsLeftThoughItHangs(t *testing.T) {
+	t.Parallel()
+	synctest.Test(t, func(t *testing.T) {
+		w := newWorld(t, 1, 4)
+		m := w.member()
+		eventually(t, 10*time.Second, "it owns all", func() bool { return owns(4, m) })
+		defer w.hang(w.fake.ListenAddrs()[0])()
+		began := time.Now()
+		m.leave()
+		if took := time.Since(began); took > 2*leaveWithin {
+			t.Fatalf("leaving took %v", took)
+		}
+	})
+}
+
+// A group that cannot be reached is tried again until it can.
+func TestGroupIsJoinedOnceItCanBe(t *testing.T) {
+	t.Parallel()
+	synctest.Test(t, func(t *testing.T) {
+		w := newWorld(t, 1, 4)
+		heal := w.refuse()
+		m := w.member()
+		time.Sleep(time.Minute)
+		if got := m.partitions(); len(got) > 0 {
+			t.Fatalf("it owns %v of a cluster that is away", got)
+		}
+		heal()
+		eventually(t, 5*time.Second, "it owns all", func() bool { return owns(4, m) })
+	})
+}
+
+func TestCommit(t *testing.T) {
+	t.Parallel()
+	synctest.Test(t, func(t *testing.T) {
+		w := newWorld(t, 1, 2)
+		ctx, cancel := context.WithCancel(t.Context())
+		defer cancel()
+		err := w.cluster.Own(ctx, "tally", topic, func(_ context.Context, a *Assignment) {
+			defer cancel()
+			if err := a.Commit(map[int32]int64{0: 5, 1: 7}); err != nil {
+				t.Error(err)
+			}
+		})
+		if err != nil {
+			t.Fatal(err)
+		}
+		commits := w.fake.GroupInfo("tally").Commits[topic]
+		if commits[0].Offset != 5 || commits[1].Offset != 7 {
+			t.Fatalf("committed %v", commits)
+		}
+	})
+}
