@@ -106,6 +106,7 @@ func Open(cfg Config, opts ...Option) (*Store, error) {
 		ConnWriteTimeout:  cfg.Timeout, // ends the wait for a peer that is there and says nothing
 		ClientName:        "linkpulse", ClientSetInfo: rueidis.DisableClientSetInfo, DisableCache: true,
 		ReadBufferEachConn: bufferSize, WriteBufferEachConn: bufferSize, PipelineMultiplex: -1,
+		AlwaysPipelining: true, // else whoever calls while another's call is out waits a round trip for it
 	}
 	for _, o := range opts {
 		o(s)

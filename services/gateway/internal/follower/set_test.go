@@ -79,22 +79,31 @@ type rig struct {
 // run starts a Set in the test's bubble and stops it with the test; prepare fills the log first.
 func run(t *testing.T, partitions int, window int64, prepare func(*feedtest.Topic)) *rig {
 	t.Helper()
-	core, logs := observer.New(zap.DebugLevel)
-	r := &rig{topic: feedtest.New(partitions), registry: prometheus.NewRegistry(), logs: logs}
-	r.store = &store{topic: r.topic, window: window, next: -1}
+	topic := feedtest.New(partitions)
 	if prepare != nil {
-		prepare(r.topic)
+		prepare(topic)
 	}
 	cfg := configOf(window)
 	cfg.Partitions = partitions
-	set, err := New(cfg, Deps{Source: r.topic, Snapshots: r.store, Log: zap.New(core), Registry: r.registry})
+	kept := &store{topic: topic, window: window, next: -1}
+	r := runSet(t, cfg, topic, kept)
+	r.store = kept
+	return r
+}
+
+// runSet starts a Set of any configuration on a topic, and stops it with the test.
+func runSet(t *testing.T, cfg Config, topic *feedtest.Topic, snapshots Snapshotter) *rig {
+	t.Helper()
+	core, logs := observer.New(zap.DebugLevel)
+	r := &rig{topic: topic, registry: prometheus.NewRegistry(), logs: logs}
+	var err error
+	r.Set, err = New(cfg, Deps{Source: topic, Snapshots: snapshots, Log: zap.New(core), Registry: r.registry})
 	if err != nil {
 		t.Fatal(err)
 	}
-	r.Set = set
 	ctx, cancel := context.WithCancel(t.Context())
 	ended := make(chan error)
-	go func() { ended <- set.Run(ctx) }()
+	go func() { ended <- r.Run(ctx) }()
 	t.Cleanup(func() {
 		cancel()
 		if err := <-ended; err != nil {
