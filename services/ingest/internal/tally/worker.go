@@ -1,0 +1,226 @@
+package tally
+
+import (
+	"context"
+	"errors"
+	"sync/atomic"
+	"time"
+
+	"go.uber.org/zap"
+
+	"github.com/linkpulse/linkpulse/pkg/fold"
+	"github.com/linkpulse/linkpulse/pkg/fold/feed"
+	"github.com/linkpulse/linkpulse/pkg/totals"
+)
+
+// worker tallies one partition. Only applied may be used while it runs.
+type worker struct {
+	partition int32
+	params    fold.Params
+	source    feed.Source
+	store     Store
+	log       *zap.Logger
+	metrics   *partitionMetrics
+
+	// fold is nil until the partition is owned for the first time: it is megabytes. It knows the log from the offset from on.
+	fold *fold.Fold
+	from int64
+	// last is of the last record that the fold knows.
+	last totals.Fingerprint
+	// beyondSince is when the log was first seen to end below the totals; zero while it does not.
+	beyondSince time.Time
+
+	queue *queue
+	// applied is where the totals are, as far as the worker knows.
+	applied atomic.Int64
+}
+
+func newWorker(partition int32, cfg Config, deps Deps) *worker {
+	return &worker{
+		partition: partition, params: cfg.Fold, source: deps.Source, store: deps.Store,
+		log:     deps.Log.With(zap.Int32("partition", partition)),
+		metrics: deps.Metrics.of(partition),
+	}
+}
+
+// run tallies until ctx ends.
+func (w *worker) run(ctx context.Context) {
+	defer w.metrics.disown()
+	w.metrics.own()
+	var pause backoff
+	var told Reason
+	for ctx.Err() == nil {
+		err := w.tally(ctx, &pause)
+		var stop *StopError
+		var refused *totals.RefusedError
+		switch {
+		case ctx.Err() != nil:
+		case errors.As(err, &stop):
+			if told != stop.Reason {
+				told = stop.Reason
+				w.log.Error("the tally has stopped", zap.Error(err))
+			}
+			w.metrics.stop(stop.Reason)
+			wait(ctx, lookAgain)
+			continue
+		case errors.As(err, &refused):
+			w.metrics.refuse(refused.Have > w.applied.Load())
+			w.log.Info("the totals are somewhere else than expected, going on there",
+				zap.Int64("totals_at", refused.Have), zap.Int64("folded_to", w.fold.Position()))
+		default:
+			if pause.first() {
+				w.log.Warn("the tally was interrupted, trying again until it works", zap.Error(err))
+			}
+			w.metrics.interruptions.Inc()
+			pause.wait(ctx)
+		}
+		told = ""
+		w.metrics.resume()
+	}
+}
+
+// tally goes on where the totals are, until something is wrong. It returns a *StopError where only an operator can mend
+// that.
+func (w *worker) tally(ctx context.Context, pause *backoff) error {
+	next, err := w.begin(ctx)
+	if err != nil {
+		return stopFor(err)
+	}
+	w.metrics.resume()
+	w.queue = newQueue(w.partition, next)
+	ctx, cancel := context.WithCancelCause(ctx)
+	defer cancel(nil)
+	applied := make(chan error, 1)
+	go func() {
+		err := w.applyAll(ctx)
+		cancel(err) // nothing is folded for a store that has refused it
+		applied <- err
+	}()
+	err = w.foldAll(ctx, next, pause)
+	w.queue.finish() // what was folded is applied still
+	if applyErr := <-applied; applyErr != nil {
+		err = applyErr
+	}
+	return stopFor(err)
+}
+
+// begin finds out where the totals are, makes sure that they are of this log, and makes the fold ready to go on there.
+func (w *worker) begin(ctx context.Context) (next int64, err error) {
+	start, end, err := w.source.Bounds(ctx, w.partition)
+	if err != nil {
+		return 0, err
+	}
+	pos, err := w.store.Position(ctx, w.partition)
+	if errors.Is(err, totals.ErrMissing) {
+		pos, err = totals.Position{}, w.create(ctx, start)
+	}
+	if err != nil {
+		return 0, err
+	}
+	if err := w.check(ctx, pos, start, end); err != nil {
+		return 0, err
+	}
+	w.applied.Store(pos.Next)
+	w.metrics.position.Set(float64(pos.Next))
+	w.align(pos, start)
+	return pos.Next, nil
+}
+
+// create begins totals where the whole log is there to be counted.
+func (w *worker) create(ctx context.Context, start int64) error {
+	if start > 0 {
+		return stopMissing(start)
+	}
+	w.log.Warn("redis has no totals of this partition: counting its log from the start")
+	return w.store.Apply(ctx, &totals.Batch{Partition: w.partition, From: totals.None})
+}
+
+// errBehind passes by itself, or becomes a *StopError.
+var errBehind = errors.New("the log ends below the totals; its leader may be new and not know better yet")
+
+// check makes sure that the totals are of this log and that the log has all they lack.
+func (w *worker) check(ctx context.Context, pos totals.Position, start, end int64) error {
+	if pos.Next > end {
+		if w.beyondSince.IsZero() {
+			w.beyondSince = time.Now()
+		}
+		if time.Since(w.beyondSince) < endGrace {
+			return errBehind
+		}
+		return stopBeyondEnd(pos.Next, end)
+	}
+	w.beyondSince = time.Time{}
+	if pos.Next < start {
+		return stopLost(pos.Next, start)
+	}
+	if pos.Last.IsZero() || pos.Last.Offset < start {
+		return nil // nothing was there yet, or retention has cut it
+	}
+	there, err := w.fingerprintAt(ctx, pos.Last.Offset)
+	switch {
+	case err != nil:
+		return err
+	case there != pos.Last:
+		return stopOtherRecord(pos.Last)
+	}
+	return nil
+}
+
+// fingerprintAt reads the record at an offset.
+func (w *worker) fingerprintAt(ctx context.Context, offset int64) (totals.Fingerprint, error) {
+	reader := feed.NewReader(w.source, w.partition, offset)
+	defer reader.Close()
+	for {
+		chunk, err := reader.Next(ctx)
+		switch {
+		case err != nil:
+			return totals.Fingerprint{}, err
+		case len(chunk.Records) > 0:
+			return totals.FingerprintOf(chunk.Records[0]), nil
+		case chunk.Next > offset:
+			return totals.Fingerprint{}, nil // a hole, which no record that was counted can have become
+		}
+	}
+}
+
+// align makes the fold ready to go on at pos. Where the totals are ahead of it by less than a window, reading on is all it
+// takes. Where they are behind it, it knows what it must not know.
+func (w *worker) align(pos totals.Position, start int64) {
+	warmFrom := max(start, pos.Next-w.params.Window)
+	if w.fold == nil {
+		w.fold = fold.New(w.params)
+	} else if at := w.fold.Position(); w.from <= warmFrom && at <= pos.Next && at >= warmFrom && (at < pos.Next || w.last == pos.Last) {
+		w.last = pos.Last
+		return
+	}
+	w.metrics.warmUps.Inc()
+	w.fold.Reset(warmFrom)
+	w.from, w.last = warmFrom, pos.Last
+}
+
+func wait(ctx context.Context, d time.Duration) {
+	timer := time.NewTimer(d)
+	defer timer.Stop()
+	select {
+	case <-timer.C:
+	case <-ctx.Done():
+	}
+}
+
+const (
+	backoffLeast = 50 * time.Millisecond
+	backoffMost  = 500 * time.Millisecond
+)
+
+// backoff doubles from one wait to the next, up to half a second: totals must be right soon after a fault has ended.
+type backoff struct{ next time.Duration }
+
+// first tells whether the next wait is the first of a row: the time to say something.
+func (b *backoff) first() bool { return b.next == 0 }
+
+func (b *backoff) reset() { b.next = 0 }
+
+func (b *backoff) wait(ctx context.Context) {
+	b.next = min(max(backoffLeast, 2*b.next), backoffMost)
+	wait(ctx, b.next)
+}

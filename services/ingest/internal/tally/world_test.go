@@ -1,0 +1,216 @@
+package tally
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"maps"
+	"sync"
+	"testing"
+	"time"
+
+	"github.com/prometheus/client_golang/prometheus"
+	"go.uber.org/goleak"
+	"go.uber.org/zap/zaptest"
+
+	"github.com/linkpulse/linkpulse/pkg/click"
+	"github.com/linkpulse/linkpulse/pkg/fold"
+	"github.com/linkpulse/linkpulse/pkg/fold/feed/feedtest"
+	"github.com/linkpulse/linkpulse/pkg/recount"
+	"github.com/linkpulse/linkpulse/pkg/totals"
+)
+
+func TestMain(m *testing.M) { goleak.VerifyTestMain(m) }
+
+var errLost = errors.New("connection reset by peer")
+
+// world is a log, a store, and workers of one partition.
+type world struct {
+	t      *testing.T
+	params fold.Params
+	log    *feedtest.Topic
+	whole  *feedtest.Topic // what was ever appended: retention does not touch it
+	store  *memory
+}
+
+func newWorld(t *testing.T, window int64) *world {
+	t.Helper()
+	return &world{
+		t: t, params: fold.Params{Window: window, Within: time.Hour}, log: feedtest.New(1), whole: feedtest.New(1), store: newMemory(),
+	}
+}
+
+// click appends clicks, written as link and event id: "a1".
+func (w *world) click(clicks ...string) {
+	w.t.Helper()
+	for _, c := range clicks {
+		rec := click.Record{Bot: c[1] == '0'}
+		copy(rec.ID[:], c)
+		r := fold.Record{TimeMs: time.Now().UnixMilli(), Key: []byte(c[:1]), Value: rec.Append(nil)}
+		w.log.Append(0, r)
+		w.whole.Append(0, r)
+	}
+}
+
+// run starts a worker, which is stopped by what it returns.
+func (w *world) run() (stop func()) {
+	w.t.Helper()
+	m, err := NewMetrics(prometheus.NewRegistry())
+	if err != nil {
+		w.t.Fatal(err)
+	}
+	tally := New(Config{Partitions: 1, Fold: w.params}, Deps{Source: w.log, Store: w.store, Log: zaptest.NewLogger(w.t), Metrics: m})
+	ctx, cancel := context.WithCancel(w.t.Context())
+	done := make(chan struct{})
+	go func() {
+		defer close(done)
+		tally.Run(ctx, []int32{0})
+	}()
+	return sync.OnceFunc(func() {
+		cancel()
+		<-done
+	})
+}
+
+// want waits and holds what is stored against the fold of the whole log.
+func (w *world) want(within time.Duration) {
+	w.t.Helper()
+	time.Sleep(within)
+	_, end, err := w.whole.Bounds(w.t.Context(), 0)
+	if err != nil {
+		w.t.Fatal(err)
+	}
+	want, err := recount.Run(w.t.Context(), w.whole, fold.New(w.params), recount.Request{})
+	if err != nil {
+		w.t.Fatal(err)
+	}
+	w.store.mu.Lock()
+	defer w.store.mu.Unlock()
+	if w.store.now.next != end {
+		w.t.Errorf("the totals are those at %d, the log ends at %d", w.store.now.next, end)
+	}
+	if !maps.Equal(w.store.now.links, want.Totals) {
+		w.t.Errorf("totals %v, the log says %v", w.store.now.links, want.Totals)
+	}
+	if !maps.Equal(w.store.now.minutes(), counts(want.Totals)) {
+		w.t.Errorf("minutes add up to %v, the log says %v", w.store.now.minutes(), want.Totals)
+	}
+}
+
+func counts(of map[string]fold.Total) map[string]int64 {
+	sums := make(map[string]int64)
+	for link, t := range of {
+		sums[link] = t.Count
+	}
+	return sums
+}
+
+// wantStopped waits and holds that nothing was stored beyond what was there.
+func (w *world) wantStopped(next int64) {
+	w.t.Helper()
+	time.Sleep(3 * lookAgain)
+	if got := w.store.next(); got != next {
+		w.t.Fatalf("the totals moved to %d, they must stay at %d", got, next)
+	}
+}
+
+// memory is a store with the semantics of [totals.Epoch], whose calls can be made to fail before or after they did
+// something, and which can be taken back in time.
+type memory struct {
+	mu      sync.Mutex // guards what follows
+	now     state
+	history []state
+	fail    func(call string) (before, after error)
+	calls   int
+}
+
+type state struct {
+	next  int64
+	last  totals.Fingerprint
+	links map[string]fold.Total
+	by    map[string]int64 // "minute/link" -> clicks
+}
+
+func newMemory() *memory { return &memory{now: state{next: totals.None}} }
+
+func (s state) minutes() map[string]int64 {
+	sums := make(map[string]int64)
+	for key, n := range s.by {
+		var minute int64
+		var link string
+		if _, err := fmt.Sscanf(key, "%d/%s", &minute, &link); err == nil {
+			sums[link] += n
+		}
+	}
+	return sums
+}
+
+func (m *memory) next() int64 {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	return m.now.next
+}
+
+// set changes what is stored.
+func (m *memory) set(f func(m *memory)) {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	f(m)
+}
+
+// rollBack goes back by some batches, before the first of them at most.
+func (m *memory) rollBack(batches int) {
+	m.set(func(m *memory) {
+		if n := len(m.history); n > 0 {
+			i := max(0, n-batches)
+			m.now, m.history = m.history[i], m.history[:i]
+		}
+	})
+}
+
+func (m *memory) failing(call string) (before, after error) {
+	m.calls++
+	if m.fail == nil {
+		return nil, nil
+	}
+	return m.fail(call)
+}
+
+func (m *memory) Position(context.Context, int32) (totals.Position, error) {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	if before, after := m.failing("position"); before != nil || after != nil {
+		return totals.Position{}, errors.Join(before, after)
+	}
+	if m.now.next == totals.None {
+		return totals.Position{}, totals.ErrMissing
+	}
+	return totals.Position{Next: m.now.next, Last: m.now.last}, nil
+}
+
+func (m *memory) Apply(_ context.Context, b *totals.Batch) error {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	before, after := m.failing("apply")
+	if before != nil {
+		return before
+	}
+	if m.now.next != b.From {
+		return &totals.RefusedError{Have: m.now.next}
+	}
+	m.history = append(m.history, m.now)
+	s := state{next: b.To, last: b.Last, links: maps.Clone(m.now.links), by: maps.Clone(m.now.by)}
+	if s.links == nil {
+		s.links, s.by = map[string]fold.Total{}, map[string]int64{}
+	}
+	for _, l := range b.Links {
+		s.links[l.Link] = s.links[l.Link].Plus(fold.Total{Count: l.Count, Bots: l.Bots, AtMs: l.AtMs})
+	}
+	for _, minute := range b.Minutes {
+		for _, l := range minute.Links {
+			s.by[fmt.Sprint(minute.Minute, "/", l.Link)] += l.Count
+		}
+	}
+	m.now = s
+	return after
+}
