@@ -6,25 +6,37 @@ import (
 	"sync/atomic"
 )
 
-// body is a batch on its way into a request. The client library may still hold a request that was given up, waiting for
-// a connection or a leader, and send it later: only who takes the bytes first decides what becomes of them. So it is
-// known of each attempt whether a broker can have seen it.
-type body struct {
-	state atomic.Int32
-	bytes []byte
-}
+// departure is whether a request has left. The client library may still hold one that was given up, waiting for a
+// connection or a leader, and send it later: only who takes its bytes first decides what becomes of them. So it is known
+// of each attempt whether a broker can have seen it.
+type departure struct{ state atomic.Int32 }
 
 const (
-	bodyWaits   int32 = iota // nobody has read it
-	bodyTaken                // it is being copied, or was
-	bodyRevoked              // nobody will read it
+	departureOpen int32 = iota // nobody has read anything of the request
+	departureMade              // it is being copied, or was
+	departureOff               // nobody will read it
 )
 
 var errRevoked = errors.New("the request was given up before it was sent")
 
-// WriteTo implements [io.WriterTo]: the library copies a body once, when it has a connection to send it on.
+// make tells whether the request may be copied.
+func (d *departure) make() bool {
+	return d.state.CompareAndSwap(departureOpen, departureMade) || d.state.Load() == departureMade
+}
+
+// revoke takes the request back and tells whether nobody has it: then it was not sent and never will be.
+func (d *departure) revoke() bool { return d.state.CompareAndSwap(departureOpen, departureOff) }
+
+// body is one of the batches of a request.
+type body struct {
+	of    *departure
+	bytes []byte
+}
+
+// WriteTo implements [io.WriterTo]: the library copies all bodies of a request, one after the other, when it has a
+// connection to send it on. It sends nothing unless it has copied all.
 func (b *body) WriteTo(w io.Writer) (int64, error) {
-	if !b.state.CompareAndSwap(bodyWaits, bodyTaken) {
+	if !b.of.make() {
 		return 0, errRevoked
 	}
 	n, err := w.Write(b.bytes)
@@ -33,6 +45,3 @@ func (b *body) WriteTo(w io.Writer) (int64, error) {
 
 // Read implements [io.Reader], which the library asks for and does not use.
 func (b *body) Read([]byte) (int, error) { return 0, errRevoked }
-
-// revoke takes the body back and tells whether nobody has it: then it was not sent and never will be.
-func (b *body) revoke() bool { return b.state.CompareAndSwap(bodyWaits, bodyRevoked) }

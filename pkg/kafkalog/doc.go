@@ -9,10 +9,11 @@
 // It has no producer id, so a retry whose first attempt was appended after all doubles every record. And it does not
 // refresh metadata when a leader moves.
 //
-// Here each partition has one goroutine and one request on its way. While that is out, records gather in the next batch,
-// which goes out as soon as the answer is there: latency is one round trip when there is little to do, and batches grow by
-// themselves when there is much. Each batch carries a producer id, an epoch and a sequence (KIP-98), and a retry sends the
-// same bytes, so that the broker recognises it.
+// Here each partition has one batch on its way. While that is out, records gather in the next one, which goes out as soon
+// as the answer is there: latency is one round trip when there is little to do, and batches grow by themselves when there
+// is much. What has gathered for all partitions of a leader goes in one request, because it is requests that cost; a
+// partition in trouble has requests of its own until it is out of it. Each batch carries a producer id, an epoch and a
+// sequence (KIP-98), and a retry sends the same bytes, so that the broker recognises it.
 //
 // # Why not the client's Reader
 //

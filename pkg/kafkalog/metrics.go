@@ -4,13 +4,14 @@ import "github.com/prometheus/client_golang/prometheus"
 
 // producerMetrics are the producer's metrics. Reasons are registered before they happen, so that a rate over them exists.
 type producerMetrics struct {
-	records      prometheus.Counter
-	batchRecords prometheus.Histogram
-	ackSeconds   prometheus.Histogram
-	retries      *prometheus.CounterVec
-	unknown      prometheus.Counter
-	queueFull    prometheus.Counter
-	queued       prometheus.GaugeFunc
+	records        prometheus.Counter
+	batchRecords   prometheus.Histogram
+	ackSeconds     prometheus.Histogram
+	requestBatches prometheus.Histogram
+	retries        *prometheus.CounterVec
+	unknown        prometheus.Counter
+	queueFull      prometheus.Counter
+	queued         prometheus.GaugeFunc
 
 	registry prometheus.Registerer // nil: not registered
 }
@@ -30,6 +31,8 @@ func newProducerMetrics(queued func() float64) *producerMetrics {
 			prometheus.ExponentialBuckets(1, 4, 8)),
 		ackSeconds: histogram("ack_seconds", "From the first record of a batch to its acknowledgement.",
 			prometheus.ExponentialBuckets(0.0005, 2, 16)),
+		requestBatches: histogram("request_batches", "Batches, of one partition each, that went out in one request.",
+			prometheus.ExponentialBuckets(1, 2, 8)),
 		retries: prometheus.NewCounterVec(prometheus.CounterOpts(opts("failed_attempts_total",
 			"Attempts to append a batch, or to get a producer id, that failed.")), []string{"reason"}),
 		unknown: prometheus.NewCounter(prometheus.CounterOpts(opts("unknown_outcomes_total",
@@ -48,7 +51,7 @@ func newProducerMetrics(queued func() float64) *producerMetrics {
 }
 
 func (m *producerMetrics) all() []prometheus.Collector {
-	return []prometheus.Collector{m.records, m.batchRecords, m.ackSeconds, m.retries, m.unknown, m.queueFull, m.queued}
+	return []prometheus.Collector{m.records, m.batchRecords, m.ackSeconds, m.requestBatches, m.retries, m.unknown, m.queueFull, m.queued}
 }
 
 // register registers all metrics or, where that fails, none.

@@ -7,6 +7,7 @@ import (
 
 	"github.com/segmentio/kafka-go"
 	"github.com/segmentio/kafka-go/protocol"
+	"github.com/segmentio/kafka-go/protocol/rawproduce"
 )
 
 // What Append says of a message that was not acknowledged. The errors wrap one of these.
@@ -36,12 +37,9 @@ const (
 	tainted           // not appended because of something in the batch: without it, the rest may be
 )
 
-// judge reads the outcome of an attempt from the broker's answer, or from the error that there was instead of one, and
-// names it for the metric. Without an answer it takes the request to have been sent.
-func judge(res *kafka.ProduceResponse, err error) (v verdict, reason string) {
-	if err == nil {
-		err = res.Error
-	}
+// judge reads the outcome of an attempt from what the broker said, a [kafka.Error] or nil, or from the error that there
+// was instead, and names it for the metric. Without an answer it takes the request to have been sent.
+func judge(err error) (v verdict, reason string) {
 	if err == nil {
 		return acked, ""
 	}
@@ -84,12 +82,16 @@ func judgeCode(code kafka.Error) (v verdict, reason string) {
 }
 
 func judgeTransport(err error) (v verdict, reason string) {
-	var dial *dialError
+	var (
+		dial  *dialError
+		route *rawproduce.Error // the library's choice of a broker
+	)
 	switch {
 	case errors.Is(err, errClusterClosed):
 		return hopeless, "dial"
-	case errors.Is(err, protocol.ErrNoTopic), errors.Is(err, protocol.ErrNoPartition), errors.Is(err, protocol.ErrNoLeader):
-		return refused, "leader" // nobody to send to, so nothing was sent
+	case errors.Is(err, protocol.ErrNoTopic), errors.Is(err, protocol.ErrNoPartition), errors.Is(err, protocol.ErrNoLeader),
+		errors.As(err, &route):
+		return refused, "leader" // nobody to send to, or several, so nothing was sent
 	case errors.As(err, &dial):
 		return refused, "dial"
 	case errors.Is(err, context.DeadlineExceeded), errors.Is(err, os.ErrDeadlineExceeded): // the request's, the connection's

@@ -1,6 +1,7 @@
 package kafkalog
 
 import (
+	"cmp"
 	"context"
 	"fmt"
 	"io"
@@ -46,7 +47,7 @@ func TestJudge(t *testing.T) {
 	} {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
-			v, reason := judge(&kafka.ProduceResponse{Error: tc.answer}, tc.err)
+			v, reason := judge(cmp.Or(tc.answer, tc.err))
 			if v != tc.want || reason != tc.reason {
 				t.Fatalf("judged %d, %q; want %d, %q", v, reason, tc.want, tc.reason)
 			}

@@ -59,11 +59,13 @@ type Message struct {
 // Producer appends messages to the partitions of a topic, idempotently, in the order of the calls for each partition. It
 // is safe for concurrent use.
 type Producer struct {
-	cfg     ProducerConfig
-	client  *topicClient
-	log     *zap.Logger
-	metrics *producerMetrics
-	lanes   []*lane
+	cfg        ProducerConfig
+	client     *topicClient
+	log        *zap.Logger
+	metrics    *producerMetrics
+	lanes      []*lane
+	active     sync.WaitGroup // lanes that are held or have something in the queue
+	dispatcher *dispatcher
 
 	ctx    context.Context //nolint:containedctx // ends the work that outlives its callers; Close cancels it
 	cancel context.CancelFunc
@@ -86,6 +88,7 @@ func (c *Cluster) NewProducer(ctx context.Context, cfg ProducerConfig) (*Produce
 		return nil, err
 	}
 	p := &Producer{cfg: cfg, client: client, log: c.log}
+	p.dispatcher = newDispatcher(p)
 	for i := range cfg.Partitions {
 		p.lanes = append(p.lanes, newLane(p, int32(i)))
 	}
@@ -96,8 +99,11 @@ func (c *Cluster) NewProducer(ctx context.Context, cfg ProducerConfig) (*Produce
 	p.ctx, p.cancel = context.WithCancel(context.WithoutCancel(ctx))
 	p.intake, p.close = context.WithCancel(p.ctx)
 	for _, l := range p.lanes {
-		p.done.Go(l.run)
+		l.active = true // while it greets
+		p.active.Add(1)
+		p.done.Go(l.greet)
 	}
+	p.done.Go(p.dispatcher.run)
 	p.done.Go(p.probe)
 	return p, nil
 }
@@ -120,6 +126,7 @@ func (p *Producer) Append(msgs []Message) error {
 		m.Offset = -1
 		m.batch, m.place, m.Err = p.lanes[m.Partition].add(m)
 	}
+	p.dispatcher.ring()
 	var (
 		first   error
 		settled *batch // messages that follow each other are often in one batch
@@ -152,9 +159,7 @@ func (p *Producer) Close(ctx context.Context) error {
 	drained := make(chan struct{})
 	go func() {
 		defer close(drained)
-		for _, l := range p.lanes {
-			<-l.ended
-		}
+		p.active.Wait()
 	}()
 	var err error
 	select {
@@ -165,7 +170,9 @@ func (p *Producer) Close(ctx context.Context) error {
 		}
 	}
 	p.cancel()
+	p.dispatcher.ring() // what it holds back has no time left
 	<-drained
+	p.dispatcher.end()
 	p.done.Wait()
 	p.metrics.unregister()
 	return err

@@ -33,7 +33,7 @@ func (b *batch) outcome(place int32) (offset int64, err error) {
 func (l *lane) sendParts(b *batch, tooLarge bool) {
 	first := int32(0)
 	for _, half := range b.halves() {
-		l.send(half)
+		l.persist(half, nil)
 		if len(half.parts) == 0 {
 			half.parts = []part{{behind: half.count, offset: half.offset, err: half.err}}
 			if half.err == nil && tooLarge {

@@ -172,18 +172,19 @@ func TestPartsInDoubt(t *testing.T) {
 func TestBodyIsTakenOnce(t *testing.T) {
 	t.Parallel()
 	for range 1000 {
-		b := &body{bytes: []byte("batch")}
+		d := &departure{}
+		b := &body{of: d, bytes: []byte("batch")}
 		var sent bytes.Buffer
 		var err error
 		var revoked bool
 		var wg sync.WaitGroup
 		wg.Go(func() { _, err = b.WriteTo(&sent) })
-		wg.Go(func() { revoked = b.revoke() })
+		wg.Go(func() { revoked = d.revoke() })
 		wg.Wait()
 		if revoked != errors.Is(err, errRevoked) || revoked != (sent.Len() == 0) {
 			t.Fatalf("revoked %v, %q was sent: %v", revoked, sent.String(), err)
 		}
-		if b.revoke() {
+		if d.revoke() {
 			t.Fatal("it was revoked twice")
 		}
 	}
