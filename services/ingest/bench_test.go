@@ -64,9 +64,9 @@ func childBroker() error {
 type load struct {
 	Addr        string
 	Connections int
-	Requests    int
-	Request     string // as it goes over the wire
-	Status      string // expected
+	Count       int
+	Requests    []string // as they go over the wire, in turns
+	Status      string   // expected
 }
 
 // childClient runs loads and answers each with a line when it is through. Connections are kept between loads.
@@ -96,11 +96,11 @@ func (l *load) run(conns []net.Conn) error {
 	var wg sync.WaitGroup
 	failed := make(chan error, len(conns))
 	for i, c := range conns {
-		n := l.Requests / len(conns)
-		if i < l.Requests%len(conns) {
+		n := l.Count / len(conns)
+		if i < l.Count%len(conns) {
 			n++
 		}
-		wg.Go(func() { failed <- l.drive(c, n) })
+		wg.Go(func() { failed <- l.drive(c, i, n) })
 	}
 	wg.Wait()
 	close(failed)
@@ -112,11 +112,12 @@ func (l *load) run(conns []net.Conn) error {
 	return nil
 }
 
-func (l *load) drive(c net.Conn, n int) error {
+// drive sends n requests, from the first-th of the load's on.
+func (l *load) drive(c net.Conn, first, n int) error {
 	r := bufio.NewReader(c)
-	request, status := []byte(l.Request), "HTTP/1.1 "+l.Status
-	for range n {
-		if _, err := c.Write(request); err != nil {
+	status := "HTTP/1.1 " + l.Status
+	for i := range n {
+		if _, err := io.WriteString(c, l.Requests[(first+i)%len(l.Requests)]); err != nil {
 			return err
 		}
 		line, err := r.ReadString('\n')
@@ -255,7 +256,30 @@ func request(contentType, body string) string {
 	return fmt.Sprintf("POST /v1/clicks HTTP/1.1\r\nHost: ingest\r\nContent-Type: %s\r\nContent-Length: %d\r\n\r\n%s", contentType, len(body), body)
 }
 
-const benchClick = `{"link":"x7Kp2","id":"0198c0de-1234-7abc-8def-000102030405","referrer":"https://www.example.com/","country":"DE"}`
+// benchClick is a click on one of many links: they spread over all partitions.
+func benchClick(link int) string {
+	return fmt.Sprintf(`{"link":"x7K%02d","id":"0198c0de-1234-7abc-8def-000102030405","referrer":"https://www.example.com/","country":"DE"}`, link)
+}
+
+const benchLinks = 97
+
+// benchSingles are requests of one click each.
+func benchSingles() []string {
+	var requests []string
+	for link := range benchLinks {
+		requests = append(requests, request("application/json", benchClick(link)))
+	}
+	return requests
+}
+
+// benchLines is a request of 100 clicks.
+func benchLines() []string {
+	var lines strings.Builder
+	for i := range 100 {
+		lines.WriteString(benchClick(i%benchLinks) + "\n")
+	}
+	return []string{request("application/x-ndjson", lines.String())}
+}
 
 // instantLog acknowledges everything at once.
 type instantLog struct{}
@@ -288,16 +312,18 @@ func BenchmarkAgainstNoop(b *testing.B) {
 	const connections, round = 256, 20_000
 	router := chi.NewRouter()
 	router.Post("/v1/clicks", func(w http.ResponseWriter, _ *http.Request) { w.WriteHeader(http.StatusNoContent) })
-	noop := load{Addr: serveBench(b, router), Connections: connections, Request: request("application/json", benchClick), Status: "204"}
-	instant := load{Addr: serveBench(b, apiBench(b)), Connections: connections, Request: request("application/json", benchClick), Status: "202"}
+	singles := benchSingles()
+	noop := load{Addr: serveBench(b, router), Connections: connections, Requests: singles, Status: "204"}
+	instant := load{Addr: serveBench(b, apiBench(b)), Connections: connections, Requests: singles, Status: "202"}
 	addr := ingestBench(b)
-	single := load{Addr: addr, Connections: connections, Request: request("application/json", benchClick), Status: "202"}
-	lines := load{Addr: addr, Connections: connections / 8, Request: request("application/x-ndjson", strings.Repeat(benchClick+"\n", 100)), Status: "202"}
+	single := load{Addr: addr, Connections: connections, Requests: singles, Status: "202"}
+	hot := load{Addr: addr, Connections: connections, Requests: singles[:1], Status: "202"}
+	lines := load{Addr: addr, Connections: connections / 8, Requests: benchLines(), Status: "202"}
 
 	in, out := child(b, "client")
 	orders := json.NewEncoder(in)
 	run := func(l load, n int) time.Duration {
-		l.Requests = n
+		l.Count = n
 		before := cpu(b)
 		if err := orders.Encode(l); err != nil {
 			b.Fatal(err)
@@ -307,14 +333,15 @@ func BenchmarkAgainstNoop(b *testing.B) {
 		}
 		return cpu(b) - before
 	}
-	for _, l := range []load{noop, instant, single, lines} { // warm up
+	for _, l := range []load{noop, instant, single, hot, lines} { // warm up
 		run(l, 2000)
 	}
-	var noopCPU, instantCPU, singleCPU, linesCPU time.Duration
+	var noopCPU, instantCPU, singleCPU, hotCPU, linesCPU time.Duration
 	for b.Loop() {
 		noopCPU += run(noop, round)
 		instantCPU += run(instant, round)
 		singleCPU += run(single, round)
+		hotCPU += run(hot, round)
 		linesCPU += run(lines, round/20)
 	}
 	n := float64(b.N * round)
@@ -322,5 +349,6 @@ func BenchmarkAgainstNoop(b *testing.B) {
 	b.ReportMetric(float64(singleCPU)/n, "single-cpu-ns/req")
 	b.ReportMetric(float64(instantCPU)/float64(noopCPU), "api/noop")
 	b.ReportMetric(float64(singleCPU)/float64(noopCPU), "single/noop")
+	b.ReportMetric(float64(hotCPU)/float64(noopCPU), "hot/noop")
 	b.ReportMetric(float64(linesCPU)/(n/20*100), "lines-cpu-ns/click")
 }
