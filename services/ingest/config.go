@@ -9,6 +9,7 @@ import (
 	"github.com/linkpulse/linkpulse/pkg/config"
 	"github.com/linkpulse/linkpulse/pkg/kafkalog"
 	"github.com/linkpulse/linkpulse/pkg/telemetry"
+	"github.com/linkpulse/linkpulse/pkg/totals"
 )
 
 // Config of the service. Its tags name its settings: --kafka-brokers is INGEST_KAFKA_BROKERS in the environment.
@@ -17,7 +18,11 @@ type Config struct {
 	AdminAddr string `help:"Where to serve metrics, health and profiles. Only operators should reach it; empty serves none." default:"127.0.0.1:9090" placeholder:"HOST:PORT"`
 	Profiles  bool   `help:"Serve /debug/pprof on the admin port: profiles tell what is in memory." default:"false"`
 
+	API   string `help:"Take clicks over HTTP." default:"on" enum:"on,off"`
+	Tally string `help:"Fold the log into totals in Redis. All ingests that do share the partitions among them." default:"on" enum:"on,off"`
+
 	Kafka  kafkalog.Config     `embed:"" prefix:"kafka-"`
+	Redis  totals.Config       `embed:"" prefix:"redis-"`
 	Queue  QueueConfig         `embed:"" prefix:"queue-"`
 	Limits LimitsConfig        `embed:"" prefix:"max-"`
 	Log    telemetry.LogConfig `embed:"" prefix:"log-"`
@@ -26,6 +31,9 @@ type Config struct {
 	RetryAfter  time.Duration `help:"When a client that is told 503 is asked to come back." default:"1s"`
 	Drain       time.Duration `help:"How long to finish requests and to have Kafka acknowledge what is queued, once told to stop." default:"15s"`
 }
+
+// on is what switches the API and the tally on.
+const on = "on"
 
 // QueueConfig bounds what waits for Kafka and for how long.
 type QueueConfig struct {
@@ -52,6 +60,12 @@ func LoadConfig(args, environ []string, stdout io.Writer) (Config, error) {
 // Check returns everything that is wrong with the configuration as a whole.
 func (c *Config) Check() error {
 	errs := []error{c.Kafka.Check()}
+	if c.Tally == on {
+		errs = append(errs, c.Redis.Check())
+	}
+	if c.API != on && c.Tally != on {
+		errs = append(errs, errors.New("--api and --tally are both off: there is nothing to do"))
+	}
 	for _, least := range []struct {
 		flag  string
 		value int64

@@ -31,13 +31,34 @@ func TestConfig(t *testing.T) {
 		cfg.Log.Level != "debug" || cfg.Limits.Body != 1<<20 || cfg.Limits.Clicks != 1000 || cfg.Queue.Deadline != 30*time.Second {
 		t.Fatalf("got %+v", cfg)
 	}
-	_, err = LoadConfig([]string{"--max-clicks=0", "--drain=1s", "--max-memory=1"}, nil, io.Discard)
+	_, err = LoadConfig([]string{"--max-clicks=0", "--drain=1s", "--max-memory=1", "--redis-addrs=nowhere", "--redis-prefix={}"}, nil, io.Discard)
 	if err == nil {
 		t.Fatal("no error")
 	}
-	for _, want := range []string{"broker", "--max-clicks", "--drain", "--max-memory"} {
+	for _, want := range []string{"broker", "--max-clicks", "--drain", "--max-memory", "redis address", "prefix"} {
 		if !strings.Contains(err.Error(), want) {
 			t.Errorf("%s is not told in:\n%v", want, err)
+		}
+	}
+}
+
+// The API alone has no Redis to be configured; nothing at all is a mistake.
+func TestConfigOfParts(t *testing.T) {
+	t.Parallel()
+	for _, tc := range []struct{ args, want string }{
+		{"--api=on --tally=off --redis-addrs=nowhere", ""},
+		{"--api=off --tally=on", ""},
+		{"--api=off --tally=off", "nothing to do"},
+		{"--tally=maybe", "must be one of"},
+	} {
+		cfg, err := LoadConfig(append(strings.Fields(tc.args), "--kafka-brokers=a:1"), nil, io.Discard)
+		switch {
+		case tc.want == "" && err != nil:
+			t.Errorf("%s: %v", tc.args, err)
+		case tc.want != "" && (err == nil || !strings.Contains(err.Error(), tc.want)):
+			t.Errorf("%s: %v, want %q", tc.args, err, tc.want)
+		case tc.want == "" && cfg.Redis.Prefix != "linkpulse":
+			t.Errorf("%s: prefix %q", tc.args, cfg.Redis.Prefix)
 		}
 	}
 }

@@ -24,8 +24,10 @@ import (
 	"github.com/linkpulse/linkpulse/pkg/kafkalog"
 	"github.com/linkpulse/linkpulse/pkg/problem"
 	"github.com/linkpulse/linkpulse/pkg/telemetry"
+	"github.com/linkpulse/linkpulse/pkg/totals"
 	"github.com/linkpulse/linkpulse/services/ingest/internal/api"
 	"github.com/linkpulse/linkpulse/services/ingest/internal/bots"
+	"github.com/linkpulse/linkpulse/services/ingest/internal/tally"
 )
 
 // Deps are what the service takes from whoever composes it. The zero value is a service on the machine's own network
@@ -38,7 +40,7 @@ type Deps struct {
 	// Listener, unless nil, is used instead of Config.Addr, and AdminListener instead of Config.AdminAddr. New owns them,
 	// also when it fails.
 	Listener, AdminListener net.Listener
-	// Dial connects to Kafka; nil is the machine's network.
+	// Dial connects to Kafka and Redis; nil is the machine's network.
 	Dial func(ctx context.Context, network, address string) (net.Conn, error)
 }
 
@@ -47,6 +49,8 @@ type Service struct {
 	cfg     Config
 	log     *zap.Logger
 	cluster *kafkalog.Cluster
+	totals  *totals.Store // nil: there is no tally
+	tallies *tally.Metrics
 	handler *api.Handler
 	health  *httpserver.Health
 
@@ -55,8 +59,9 @@ type Service struct {
 	admin    net.Listener // nil: there is none
 	adminSrv *http.Server
 
-	producer atomic.Pointer[kafkalog.Producer] // nil until the deployment record is known
-	waiting  atomic.Pointer[error]             // why there is no producer yet
+	producer atomic.Pointer[kafkalog.Producer] // nil until the deployment record is known, and without an API
+	known    atomic.Bool                       // the deployment record is
+	waiting  atomic.Pointer[error]             // why it is not
 	draining atomic.Bool
 }
 
@@ -99,8 +104,26 @@ func New(cfg Config, deps Deps) (s *Service, err error) {
 	if deps.Dial != nil {
 		options = append(options, kafkalog.WithDialer(deps.Dial))
 	}
-	s.cluster, err = kafkalog.Open(cfg.Kafka, options...)
-	return s, err
+	if s.cluster, err = kafkalog.Open(cfg.Kafka, options...); err != nil {
+		return s, err
+	}
+	return s, s.openTotals(deps)
+}
+
+// openTotals opens what the tally needs, unless it is off.
+func (s *Service) openTotals(deps Deps) (err error) {
+	if s.cfg.Tally != on {
+		return nil
+	}
+	if s.tallies, err = tally.NewMetrics(deps.Registry); err != nil {
+		return err
+	}
+	options := []totals.Option{totals.WithLogger(s.log.Named("redis")), totals.WithMetrics(deps.Registry)}
+	if deps.Dial != nil {
+		options = append(options, totals.WithDialer(deps.Dial))
+	}
+	s.totals, err = totals.Open(s.cfg.Redis, options...)
+	return err
 }
 
 func newHandler(cfg Config, registry *prometheus.Registry) (*api.Handler, error) {
@@ -152,11 +175,17 @@ func listenUnless(given net.Listener, addr string) (net.Listener, error) {
 
 func (s *Service) routes() http.Handler {
 	r := chi.NewRouter()
-	s.handler.Routes(r)
+	if s.cfg.API == on {
+		s.handler.Routes(r)
+	}
 	r.Get("/livez", s.health.Livez)
 	r.Get("/readyz", s.health.Readyz)
+	detail := "clicks go to POST /v1/clicks"
+	if s.cfg.API != on {
+		detail = "this ingest takes no clicks: its API is off"
+	}
 	r.NotFound(func(w http.ResponseWriter, _ *http.Request) {
-		(&problem.Problem{Status: http.StatusNotFound, Code: "not_found", Detail: "clicks go to POST /v1/clicks"}).Write(w)
+		(&problem.Problem{Status: http.StatusNotFound, Code: "not_found", Detail: detail}).Write(w)
 	})
 	r.MethodNotAllowed(func(w http.ResponseWriter, r *http.Request) {
 		allow := http.MethodGet
@@ -188,6 +217,9 @@ func (s *Service) close() {
 	if s.admin != nil {
 		_ = s.admin.Close() // likewise
 	}
+	if s.totals != nil {
+		s.totals.Close()
+	}
 	if s.cluster != nil {
 		s.cluster.Close()
 	}
@@ -201,7 +233,7 @@ func (s *Service) checkDraining() error {
 }
 
 func (s *Service) checkDeployment() error {
-	if s.producer.Load() != nil {
+	if s.known.Load() {
 		return nil
 	}
 	return fmt.Errorf("waiting for the deployment record: %w", *s.waiting.Load())

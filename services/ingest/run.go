@@ -30,7 +30,7 @@ func (s *Service) Run(ctx context.Context) error {
 	// The admin port outlives the drain, so that it can be watched.
 	adminCtx, stopAdmin := context.WithCancel(context.WithoutCancel(ctx))
 	defer stopAdmin()
-	admin, served, appended := make(chan error, 1), make(chan error, 1), make(chan error, 1)
+	admin, served, appended, tallied := make(chan error, 1), make(chan error, 1), make(chan error, 1), make(chan error, 1)
 	idle := make(chan struct{}) // closed when no request is under way any more
 	go func() { admin <- s.serveAdmin(adminCtx, fail) }()
 	go func() {
@@ -38,9 +38,10 @@ func (s *Service) Run(ctx context.Context) error {
 		served <- s.serve(ctx, fail)
 	}()
 	go func() { appended <- s.append(ctx, fail, idle) }()
+	go func() { tallied <- s.tally(ctx, fail) }()
 	s.log.Info("serving", zap.Stringer("addr", s.Addr()))
 
-	err := errors.Join(<-served, <-appended)
+	err := errors.Join(<-served, <-appended, <-tallied)
 	stopAdmin()
 	return errors.Join(err, <-admin)
 }
@@ -69,7 +70,7 @@ func (s *Service) append(ctx context.Context, fail context.CancelCauseFunc, idle
 		fail(err)
 		return err
 	}
-	if producer == nil { // it was told to stop before there was a deployment
+	if record == (deployment.Record{}) { // it was told to stop before there was a deployment
 		return nil
 	}
 	if err = s.followDeployment(ctx, record); err != nil {
@@ -89,10 +90,14 @@ func (s *Service) append(ctx context.Context, fail context.CancelCauseFunc, idle
 	default:
 		cancel()
 	}
+	if producer == nil {
+		return err
+	}
 	return errors.Join(err, producer.Close(closeCtx))
 }
 
-// open waits for the deployment record and opens the way into the log that it names. It returns nil if ctx ends before.
+// open waits for the deployment record and opens the way into the log that it names, unless the API is off. It returns
+// the zero record if ctx ends before.
 func (s *Service) open(ctx context.Context) (*kafkalog.Producer, deployment.Record, error) {
 	record, err := deployment.Wait(ctx, s.cluster, func(reason error) {
 		s.waiting.Store(&reason)
@@ -102,15 +107,20 @@ func (s *Service) open(ctx context.Context) (*kafkalog.Producer, deployment.Reco
 		if ctx.Err() != nil {
 			err = nil // being told to stop while waiting is no error
 		}
-		return nil, record, err
+		return nil, deployment.Record{}, err
+	}
+	if s.cfg.API != on {
+		s.known.Store(true)
+		return nil, record, nil
 	}
 	producer, err := s.cluster.NewProducer(ctx, kafkalog.ProducerConfig{
 		Topic: record.Topic, Partitions: record.Partitions, QueueBytes: s.cfg.Queue.Bytes, Deadline: s.cfg.Queue.Deadline,
 	})
 	if err != nil {
-		return nil, record, err
+		return nil, deployment.Record{}, err
 	}
 	s.producer.Store(producer)
+	s.known.Store(true)
 	s.handler.Open(producer, record.Partitions)
 	s.log.Info("appending", zap.String("topic", record.Topic), zap.Int("partitions", record.Partitions), zap.Int64("epoch", record.Epoch))
 	return producer, record, nil

@@ -25,6 +25,7 @@ import (
 	"github.com/linkpulse/linkpulse/pkg/deployment"
 	"github.com/linkpulse/linkpulse/pkg/kafkalog"
 	"github.com/linkpulse/linkpulse/pkg/problem"
+	"github.com/linkpulse/linkpulse/pkg/totals/totalstest"
 )
 
 func TestMain(m *testing.M) {
@@ -45,6 +46,7 @@ type world struct {
 	t         *testing.T
 	network   *kfake.VirtualNetwork
 	broker    *kfake.Cluster
+	redis     *totalstest.Redis
 	cluster   *kafkalog.Cluster // of the test itself
 	service   *Service
 	client    *http.Client // every exchange is held against the contract
@@ -73,6 +75,7 @@ func newWorld(t *testing.T, change func(*Config)) *world {
 	transport := &http.Transport{DialContext: w.network.DialContext, ExpectContinueTimeout: time.Second}
 	w.client = &http.Client{Transport: contract.OpenAPI(t).Transport(t, transport)}
 	w.closeIdle = transport.CloseIdleConnections
+	w.redis = totalstest.New(t)
 	w.start(change)
 	return w
 }
@@ -88,7 +91,7 @@ func ready(t *testing.T, change func(*Config)) *world {
 
 func (w *world) start(change func(*Config)) {
 	w.t.Helper()
-	cfg, err := LoadConfig([]string{"--kafka-brokers", w.broker.ListenAddrs()[0], "--addr", serviceAddr, "--admin-addr="}, nil, io.Discard)
+	cfg, err := LoadConfig([]string{"--kafka-brokers", w.broker.ListenAddrs()[0], "--addr", serviceAddr, "--admin-addr=", "--tally=off"}, nil, io.Discard)
 	if err != nil {
 		w.t.Fatal(err)
 	}
@@ -99,7 +102,7 @@ func (w *world) start(change func(*Config)) {
 	if err != nil {
 		w.t.Fatal(err)
 	}
-	if w.service, err = New(cfg, Deps{Registry: prometheus.NewRegistry(), Listener: listener, Dial: w.dialBroker}); err != nil {
+	if w.service, err = New(cfg, Deps{Registry: prometheus.NewRegistry(), Listener: listener, Dial: w.dial}); err != nil {
 		w.t.Fatal(err)
 	}
 	ctx, cancel := context.WithCancel(w.t.Context())
@@ -119,7 +122,10 @@ func (w *world) start(change func(*Config)) {
 
 var errAway = errors.New("the broker is away")
 
-func (w *world) dialBroker(ctx context.Context, network, address string) (net.Conn, error) {
+func (w *world) dial(ctx context.Context, network, address string) (net.Conn, error) {
+	if address == totalstest.Addr {
+		return w.redis.Dial(ctx, network, address)
+	}
 	w.mu.Lock()
 	away := w.away
 	w.mu.Unlock()
