@@ -28,6 +28,7 @@ import (
 	"github.com/linkpulse/linkpulse/pkg/deployment"
 	"github.com/linkpulse/linkpulse/pkg/fold"
 	"github.com/linkpulse/linkpulse/pkg/kafkalog"
+	"github.com/linkpulse/linkpulse/pkg/totals/totalstest"
 	"github.com/linkpulse/linkpulse/pkg/wire"
 )
 
@@ -52,6 +53,7 @@ type world struct {
 	service  *Service
 	web      *http.Client
 	contract *contract.HTTP
+	redis    *totalstest.Redis // nil: totals come from the log
 
 	stop context.CancelFunc
 	done chan error
@@ -65,6 +67,12 @@ var record = deployment.Record{
 }
 
 func inWorld(t *testing.T, test func(w *world)) {
+	t.Helper()
+	inWorldWith(t, nil, test)
+}
+
+// inWorldWith lets prepare change the world before the gateway starts.
+func inWorldWith(t *testing.T, prepare, test func(w *world)) {
 	t.Helper()
 	synctest.Test(t, func(t *testing.T) {
 		w := &world{t: t, network: &kfake.VirtualNetwork{}, registry: prometheus.NewRegistry(), done: make(chan error, 1)}
@@ -80,6 +88,9 @@ func inWorld(t *testing.T, test func(w *world)) {
 		defer fake.Close()
 		defer w.cluster.Close()
 		defer w.end()
+		if prepare != nil {
+			prepare(w)
+		}
 		w.start()
 		test(w)
 	})
@@ -91,11 +102,7 @@ func (w *world) start() {
 	if err != nil {
 		w.t.Fatal(err)
 	}
-	w.service, err = New(Config{
-		Name: "gw-test", Kafka: kafkalog.Config{Brokers: w.fake.ListenAddrs()},
-		Heartbeat: 15 * time.Second, Drain: 5 * time.Second, MaxConnections: 100,
-		Totals: totalsReplay, RestLinger: 10 * time.Second, RestLinks: 100, RestRequests: 10,
-	}, Deps{Log: zap.NewNop(), Registry: w.registry, Listener: listener, Dial: w.network.DialContext})
+	w.service, err = New(w.config("gw-test"), Deps{Log: zap.NewNop(), Registry: w.registry, Listener: listener, Dial: w.dial})
 	if err != nil {
 		w.t.Fatal(err)
 	}
@@ -106,6 +113,25 @@ func (w *world) start() {
 	var ctx context.Context
 	ctx, w.stop = context.WithCancel(w.t.Context())
 	go func() { w.done <- w.service.Run(ctx) }()
+}
+
+func (w *world) config(name string) Config {
+	cfg := Config{
+		Name: name, Kafka: kafkalog.Config{Brokers: w.fake.ListenAddrs()},
+		Heartbeat: 15 * time.Second, Drain: 5 * time.Second, MaxConnections: 100,
+		Totals: totalsReplay, RestLinger: 10 * time.Second, RestLinks: 100, RestRequests: 10,
+	}
+	if w.redis != nil {
+		cfg.Totals, cfg.Redis = totalsRedis, totalstest.Config()
+	}
+	return cfg
+}
+
+func (w *world) dial(ctx context.Context, network, address string) (net.Conn, error) {
+	if address == totalstest.Addr {
+		return w.redis.Dial(ctx, network, address)
+	}
+	return w.network.DialContext(ctx, network, address)
 }
 
 // end stops the gateway and waits for it.
