@@ -15,10 +15,24 @@
 //     count is true at S, so seq is max(position, S): a smaller one would promise clicks twice.
 //   - S below the floor: the ring cannot tell what came between. The link stays syncing and is read again.
 //
+// A store that rolls back, as a Redis does that restarts with an older file, is no case of its own: totals that are true
+// at an older S are stitched like any others, and a count that is known already is the follower's and does not ask the
+// store again.
+//
 // The ring holds every counted click of the partition, watched or not: a click that arrives between the Snapshotter's
 // read and the answer would be missed by a link's own list, which begins with the answer. From then on the follower keeps
 // the count; the last release forgets it, all of it: what a gateway remembered of a link nobody watches, no restart of
 // the snapshot could correct.
+//
+// # When there is no total
+//
+// While the store is away, has no totals of the partition, has some of another rule, or has not come up to the floor yet,
+// links that nobody watched before are syncing. Their totals are asked for again within half a second, one link on behalf
+// of all until one lands: a storm of subscribers and a store in trouble at once is the rule, not the exception. Links that
+// are known go on, and the gateway stays ready: no other could do better. [Set.Ready] never asks the store.
+//
+// Reads are batches. One call of a partition is under way at a time, links that come meanwhile go into the next one, and
+// the partitions' calls share the store's round trips. So however many subscribe, a link is read once.
 //
 // # Where a partition begins
 //

@@ -207,11 +207,11 @@ func TestResumeOnAnyGateway(t *testing.T) {
 	redis := totalstest.New(t)
 	store := redis.Open(t)
 	for range 10 { // a hundred runs each
-		rapid.Check(t, func(rt *rapid.T) { checkResume(rt, t.Context(), redis, store) })
+		rapid.Check(t, func(rt *rapid.T) { checkResume(t.Context(), rt, redis, store) })
 	}
 }
 
-func checkResume(rt *rapid.T, ctx context.Context, redis *totalstest.Redis, store *totals.Store) {
+func checkResume(ctx context.Context, rt *rapid.T, redis *totalstest.Redis, store *totals.Store) {
 	redis.FlushAll()
 	params := configOf(rapid.Int64Range(1, 5).Draw(rt, "D")).Fold
 	m := &resumeModel{

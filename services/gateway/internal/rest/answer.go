@@ -22,17 +22,21 @@ func appendLink(b []byte, link string, r Reading, withEpoch bool) []byte {
 // and who has the same count at a smaller seq has nothing to learn.
 type tag string
 
-// newTag returns the tag of a count. It is the same at every gateway.
+// newTag returns the tag of a count, and of what else the answer depends on. It is the same at every gateway.
 func newTag(r Reading, more ...int64) tag {
-	b := make([]byte, 0, 64)
-	b = append(b, `W/"`...)
-	for i, n := range append([]int64{r.Epoch, r.Count, r.Bots, r.At}, more...) {
-		if i > 0 {
-			b = append(b, '.')
-		}
-		b = strconv.AppendInt(b, n, 10)
+	b := appendNumbers(append(make([]byte, 0, 64), `W/"`...), r)
+	for _, n := range more {
+		b = strconv.AppendInt(append(b, '.'), n, 10)
 	}
 	return tag(append(b, '"'))
+}
+
+// appendNumbers appends what a tag stands for.
+func appendNumbers(b []byte, r Reading) []byte {
+	b = strconv.AppendInt(b, r.Epoch, 10)
+	b = strconv.AppendInt(append(b, '.'), r.Count, 10)
+	b = strconv.AppendInt(append(b, '.'), r.Bots, 10)
+	return strconv.AppendInt(append(b, '.'), r.At, 10)
 }
 
 // matches tells whether the client has what the tag stands for (RFC 9110 section 13.1.2: weak comparison).

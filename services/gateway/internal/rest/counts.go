@@ -48,7 +48,7 @@ func (h *Handler) clicks(w http.ResponseWriter, r *http.Request) error {
 		notModified(w, tag)
 		return nil
 	}
-	writeJSON(w, r, tag, append(appendLink(nil, link, reading, true), "}\n"...))
+	writeJSON(w, r, tag, append(appendLink(make([]byte, 0, 256), link, reading, true), "}\n"...))
 	return nil
 }
 
@@ -108,7 +108,7 @@ func (h *Handler) counts(w http.ResponseWriter, r *http.Request) error {
 	if err := h.awaitAll(r.Context(), k, all); err != nil {
 		return err
 	}
-	body, tag := appendCounts(nil, k.source.Epoch, all)
+	body, tag := appendCounts(make([]byte, 0, 64+128*len(all)), k.source.Epoch, all)
 	if tag.matches(r) {
 		notModified(w, tag)
 		return nil
@@ -135,25 +135,21 @@ func (h *Handler) awaitAll(ctx context.Context, k *keeper, all []*held) error {
 
 // appendCounts appends the answer to a batch, and makes its tag: that of all of its numbers but the seqs.
 func appendCounts(b []byte, epoch int64, all []*held) ([]byte, tag) {
-	b = append(b, `{"epoch":`...)
-	b = strconv.AppendInt(b, epoch, 10)
+	b = strconv.AppendInt(append(b, `{"epoch":`...), epoch, 10)
 	b = append(b, `,"links":[`...)
+	known := make([]byte, 0, 64*len(all)) // what the tag stands for
 	var syncing []string
-	sum := sha256.New()
-	first := true
 	for _, l := range all {
 		r, ok := l.watched.Read()
 		if !ok {
 			syncing = append(syncing, l.link)
 			continue
 		}
-		if !first {
-			b = append(b, ',')
-		}
-		first = false
-		b = append(appendLink(b, l.link, r, false), '}')
-		sum.Write([]byte(l.link))
-		sum.Write([]byte(newTag(r)))
+		b = append(appendLink(b, l.link, r, false), "},"...)
+		known = append(appendNumbers(append(append(known, l.link...), '='), r), ',')
+	}
+	if len(known) > 0 {
+		b = b[:len(b)-1] // the last comma
 	}
 	b = append(b, `],"syncing":[`...)
 	for i, link := range syncing {
@@ -162,5 +158,6 @@ func appendCounts(b []byte, epoch int64, all []*held) ([]byte, tag) {
 		}
 		b = append(append(append(b, '"'), link...), '"')
 	}
-	return append(b, "]}\n"...), tag(`W/"` + hex.EncodeToString(sum.Sum(nil)[:16]) + `"`)
+	sum := sha256.Sum256(known)
+	return append(b, "]}\n"...), tag(`W/"` + hex.EncodeToString(sum[:16]) + `"`)
 }

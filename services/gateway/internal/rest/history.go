@@ -7,6 +7,10 @@ import (
 	"time"
 )
 
+// maxHistories bounds the histories that are read at a time. A day of minutes is the work of 1,440 reads for the store,
+// which has better things to do: without the bound, requests for histories could keep it from counting.
+const maxHistories = 4
+
 // clicksWithHistory answers with the count and the clicks by minute.
 func (h *Handler) clicksWithHistory(w http.ResponseWriter, r *http.Request, k *keeper, held *held, span span) error {
 	if k.source.History == nil {
@@ -47,10 +51,9 @@ func (h *Handler) series(ctx context.Context, k *keeper, held *held, from, to in
 	if h.waiting.Add(1) > int64(h.cfg.MaxRequests+1)/2 {
 		return nil, Reading{}, refuse(reasonBusy, "too many requests wait for the store already; come again")
 	}
-	h.metrics.history.Inc()
 	ctx, cancel := context.WithTimeout(ctx, patience)
 	defer cancel()
-	minutes, next, err := k.source.History.Minutes(ctx, held.link, from, to)
+	minutes, next, err := h.minutes(ctx, k, held, from, to)
 	if err != nil {
 		return nil, Reading{}, refuse(reasonHistory, "the history cannot be read now; come again, or ask for the count alone")
 	}
@@ -64,6 +67,18 @@ func (h *Handler) series(ctx context.Context, k *keeper, held *held, from, to in
 	}
 	s.seq = seq
 	return s, reading, nil
+}
+
+// minutes reads a history from the store when it is its turn.
+func (h *Handler) minutes(ctx context.Context, k *keeper, held *held, from, to int64) ([]Minute, int64, error) {
+	select {
+	case h.histories <- struct{}{}:
+		defer func() { <-h.histories }()
+	case <-ctx.Done():
+		return nil, 0, context.Cause(ctx)
+	}
+	h.metrics.history.Inc()
+	return k.source.History.Minutes(ctx, held.link, from, to)
 }
 
 // series is what a link got by minute.

@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"slices"
+	"sync"
 	"testing"
 	"testing/synctest"
 	"time"
@@ -103,6 +104,27 @@ func TestHistoryOfAStoreInTrouble(t *testing.T) {
 		wantProblem(t, r.get("/links/a/clicks?history=1h"), 503, "history_unavailable", "")
 		if time.Since(start) != patience {
 			t.Fatalf("refused after %v, want %v", time.Since(start), patience)
+		}
+	})
+}
+
+func TestHistoriesTakeTurns(t *testing.T) {
+	t.Parallel()
+	synctest.Test(t, func(t *testing.T) {
+		r := newRig(t, nil)
+		r.ledger.err = context.DeadlineExceeded
+		var waits sync.WaitGroup
+		for range 3 * maxHistories {
+			waits.Go(func() { wantProblem(t, r.get("/links/a/clicks?history=1h"), 503, "history_unavailable", "") })
+		}
+		synctest.Wait()
+		if got := r.ledger.reading; got != maxHistories {
+			t.Errorf("%d histories are being read, want %d", got, maxHistories)
+		}
+		start := time.Now()
+		waits.Wait()
+		if took := time.Since(start); took > patience { // those whose turn did not come gave up as well
+			t.Errorf("the last request was answered after %v", took)
 		}
 	})
 }

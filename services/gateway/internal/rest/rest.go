@@ -81,11 +81,13 @@ type Handler struct {
 	current atomic.Pointer[keeper] // nil: there is no epoch to answer from
 	running atomic.Int64           // requests under way
 	waiting atomic.Int64           // those of them that wait for the store
+
+	histories chan struct{} // holds one for each history that is being read
 }
 
 // New returns a handler that answers 503 until Open. It registers its metrics.
 func New(cfg Config) (*Handler, error) {
-	h := &Handler{cfg: cfg}
+	h := &Handler{cfg: cfg, histories: make(chan struct{}, maxHistories)}
 	var err error
 	h.metrics, err = newMetrics(cfg.Registry, h)
 	return h, err

@@ -37,6 +37,7 @@ type ledger struct {
 	next    int64 // where minutes are true
 	err     error // of Minutes
 	reads   int
+	reading int // Minutes under way
 }
 
 // account is a link of a ledger.
@@ -110,6 +111,8 @@ func (l *ledger) Minutes(ctx context.Context, _ string, from, to int64) ([]Minut
 	l.mu.Lock()
 	defer l.mu.Unlock()
 	l.reads++
+	l.reading++
+	defer func() { l.reading-- }()
 	if errors.Is(l.err, context.DeadlineExceeded) { // a store that says nothing
 		l.mu.Unlock()
 		<-ctx.Done()
