@@ -3,7 +3,6 @@ package rest
 import (
 	"context"
 	"net/http"
-	"strconv"
 	"time"
 )
 
@@ -44,9 +43,11 @@ func (h *Handler) clicksWithHistory(w http.ResponseWriter, r *http.Request, k *k
 	return nil
 }
 
-// series reads the minutes [from, to) of a link and brings them to the place at which its count is true, as far as that
-// is known.
+// series returns the minutes [from, to) of a link at the place at which its count is true, as far as that is known.
 func (h *Handler) series(ctx context.Context, k *keeper, held *held, from, to int64) (*series, Reading, error) {
+	if s, reading, ok := k.recall(held, from, to); ok {
+		return s, reading, nil
+	}
 	defer h.waiting.Add(-1)
 	if h.waiting.Add(1) > int64(h.cfg.MaxRequests+1)/2 {
 		return nil, Reading{}, refuse(reasonBusy, "too many requests wait for the store already; come again")
@@ -66,6 +67,9 @@ func (h *Handler) series(ctx context.Context, k *keeper, held *held, from, to in
 		return nil, Reading{}, errSyncing
 	}
 	s.seq = seq
+	if s.seq == reading.Seq {
+		k.remember(held, s)
+	}
 	return s, reading, nil
 }
 
@@ -79,55 +83,4 @@ func (h *Handler) minutes(ctx context.Context, k *keeper, held *held, from, to i
 	}
 	h.metrics.history.Inc()
 	return k.source.History.Minutes(ctx, held.link, from, to)
-}
-
-// series is what a link got by minute.
-type series struct {
-	from, seq    int64 // first minute; place at which the series is true
-	counts, bots []int64
-}
-
-func newSeries(from, to int64) *series {
-	return &series{from: from, counts: make([]int64, to-from), bots: make([]int64, to-from)}
-}
-
-func (s *series) add(minute, count, bots int64) {
-	if i := minute - s.from; i >= 0 && i < int64(len(s.counts)) {
-		s.counts[i] += count
-		s.bots[i] += bots
-	}
-}
-
-// click adds a click of a record time in Unix milliseconds.
-func (s *series) click(timeMs int64, bot bool) {
-	bots := int64(0)
-	if bot {
-		bots = 1
-	}
-	s.add(timeMs/60_000, 1, bots)
-}
-
-// append appends the member history: its clicks by steps of so many minutes.
-func (s *series) append(b []byte, step int64) []byte {
-	b = strconv.AppendInt(append(b, `,"history":{"from":`...), s.from*60_000, 10)
-	b = strconv.AppendInt(append(b, `,"step_ms":`...), step*60_000, 10)
-	b = strconv.AppendInt(append(b, `,"seq":`...), s.seq, 10)
-	b = appendSums(append(b, `,"counts":[`...), s.counts, step)
-	b = appendSums(append(b, `],"bots":[`...), s.bots, step)
-	return append(b, "]}"...)
-}
-
-// appendSums appends the sums of every step numbers, comma-separated. step divides their number.
-func appendSums(b []byte, numbers []int64, step int64) []byte {
-	for i := int64(0); i < int64(len(numbers)); i += step {
-		sum := int64(0)
-		for _, n := range numbers[i : i+step] {
-			sum += n
-		}
-		if i > 0 {
-			b = append(b, ',')
-		}
-		b = strconv.AppendInt(b, sum, 10)
-	}
-	return b
 }

@@ -3,6 +3,9 @@ package rest
 import (
 	"context"
 	"errors"
+	"fmt"
+	"maps"
+	"math/rand/v2"
 	"slices"
 	"sync"
 	"testing"
@@ -118,13 +121,134 @@ func TestHistoriesTakeTurns(t *testing.T) {
 			waits.Go(func() { wantProblem(t, r.get("/links/a/clicks?history=1h"), 503, "history_unavailable", "") })
 		}
 		synctest.Wait()
-		if got := r.ledger.reading; got != maxHistories {
+		if got := r.ledger.readingNow(); got != maxHistories {
 			t.Errorf("%d histories are being read, want %d", got, maxHistories)
 		}
 		start := time.Now()
 		waits.Wait()
 		if took := time.Since(start); took > patience { // those whose turn did not come gave up as well
 			t.Errorf("the last request was answered after %v", took)
+		}
+	})
+}
+
+// store makes the store know everything up to now of a link, as the tally does.
+func (l *ledger) store(link string) {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	byMinute := make(map[int64]Minute)
+	for _, c := range l.account(link).recent {
+		m := byMinute[c.timeMs/60_000]
+		m.Minute = c.timeMs / 60_000
+		m.Count++
+		if c.bot {
+			m.Bots++
+		}
+		byMinute[m.Minute] = m
+	}
+	l.minutes, l.next = slices.Collect(maps.Values(byMinute)), l.position
+}
+
+// Whatever comes between two polls of a history, clicks, minutes, a ring that has moved on, another window: what is kept
+// and moved on is what the store and the ring would say.
+func TestPolledHistoryIsThatOfTheStore(t *testing.T) {
+	t.Parallel()
+	seed := uint64(time.Now().UnixNano())
+	synctest.Test(t, func(t *testing.T) {
+		t.Logf("seed %d", seed)
+		random := rand.New(rand.NewPCG(seed, 0))
+		r := newRig(t, func(c *Config) { c.Linger = time.Hour })
+		answers := 0
+		for range 600 {
+			switch random.IntN(10) {
+			case 0:
+				r.ledger.store("a")
+			case 1:
+				time.Sleep(time.Duration(random.IntN(150)) * time.Second)
+			case 2:
+				if random.IntN(40) == 0 { // a night without polls
+					time.Sleep(time.Duration(random.IntN(30)) * time.Hour)
+					r.ledger.store("a")
+				}
+			case 3:
+				r.ledger.floor = r.ledger.next // the ring ends where the store is
+			case 4, 5:
+				r.ledger.click("a", random.IntN(3) == 0)
+			default:
+				answers++
+				history := []int64{1, 5, 60, 90, 1440}[random.IntN(5)]
+				got := decode[linkAnswer](t, r.get(fmt.Sprintf("/links/a/clicks?history=%dm", history)))
+				want := newSeries(thisMinute()+1-history, thisMinute()+1)
+				for _, c := range r.ledger.account("a").recent {
+					want.click(c.timeMs, c.bot)
+				}
+				if h := got.History; h.From != want.from*60_000 || h.Seq != got.Seq ||
+					!slices.Equal(h.Counts, want.counts) || !slices.Equal(h.Bots, want.bots) {
+					t.Fatalf("history of %d minutes: %+v\nwant %+v", history, h, want)
+				}
+			}
+		}
+		if reads := r.ledger.reads; reads*5 > answers {
+			t.Fatalf("%d reads of the store for %d polls", reads, answers)
+		}
+	})
+}
+
+func TestHistoryIsReadAgain(t *testing.T) {
+	t.Parallel()
+	for _, tc := range []struct {
+		name  string
+		then  func(r *rig)
+		reads int
+	}{
+		{"not for clicks", func(r *rig) { r.ledger.click("a", false) }, 0},
+		{"not for time", func(*rig) { time.Sleep(5 * time.Second) }, 0},
+		{"when it is not known what came since", func(r *rig) {
+			r.ledger.click("a", false)
+			r.ledger.store("a")
+			r.ledger.floor = r.ledger.position
+		}, 1},
+		{"when a clock is ahead", func(r *rig) {
+			r.ledger.click("a", false)
+			a := r.ledger.account("a")
+			a.recent[len(a.recent)-1].timeMs += 120_000
+		}, 1},
+		{"when the link was let go", func(*rig) { time.Sleep(11 * time.Second) }, 1},
+		{"for a longer one", func(r *rig) { decode[linkAnswer](t, r.get("/links/a/clicks?history=2h")) }, 1},
+	} {
+		t.Run(tc.name, func(t *testing.T) {
+			t.Parallel()
+			synctest.Test(t, func(t *testing.T) {
+				r := newRig(t, nil)
+				r.ledger.click("a", false)
+				r.ledger.store("a")
+				decode[linkAnswer](t, r.get("/links/a/clicks?history=1h"))
+				before := r.ledger.reads
+				tc.then(r)
+				decode[linkAnswer](t, r.get("/links/a/clicks?history=1h"))
+				if got := r.ledger.reads - before; got != tc.reads {
+					t.Fatalf("%d reads of the store, want %d", got, tc.reads)
+				}
+			})
+		})
+	}
+}
+
+func TestKeptHistoriesAreBounded(t *testing.T) {
+	t.Parallel()
+	synctest.Test(t, func(t *testing.T) {
+		r := newRig(t, func(c *Config) { c.MaxLinks = 2 * maxPasts })
+		for i := range maxPasts + 10 {
+			decode[linkAnswer](t, r.get(fmt.Sprintf("/links/l%d/clicks?history=1m", i)))
+		}
+		k := r.handler.current.Load()
+		if got := k.pasts.Load(); got != maxPasts {
+			t.Fatalf("%d histories are kept, want %d", got, maxPasts)
+		}
+		time.Sleep(10 * time.Second)
+		synctest.Wait()
+		if got := k.pasts.Load(); got != 0 {
+			t.Fatalf("%d histories are kept of links that are gone", got)
 		}
 	})
 }

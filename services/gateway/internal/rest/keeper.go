@@ -4,6 +4,7 @@ import (
 	"container/list"
 	"context"
 	"sync"
+	"sync/atomic"
 	"time"
 )
 
@@ -14,6 +15,7 @@ type keeper struct {
 	most    int
 	metrics *metrics
 	over    chan struct{} // closed when the epoch is
+	pasts   atomic.Int64  // histories that are kept
 
 	mu    sync.Mutex // guards what follows and what held says; partitions' locks may be taken under it
 	links map[string]*held
@@ -25,6 +27,7 @@ type keeper struct {
 type held struct {
 	link    string
 	watched Watched
+	past    past
 
 	// users is how many requests use it, place where it lies among the idle ones, since when. The keeper's mutex guards
 	// them.
@@ -112,6 +115,7 @@ func (k *keeper) drop(h *held, why eviction) {
 		k.idle.Remove(h.place)
 		h.place = nil
 	}
+	k.forget(h)
 	h.watched.Release(h)
 	k.metrics.links.Dec()
 	k.metrics.evicted[why].Inc()

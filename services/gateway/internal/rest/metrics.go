@@ -61,6 +61,13 @@ func newMetrics(registry prometheus.Registerer, h *Handler) (*metrics, error) {
 		func() float64 { return float64(h.running.Load()) })
 	waiting := prometheus.NewGaugeFunc(prometheus.GaugeOpts(opts("requests_waiting", "Requests that wait for the store.")),
 		func() float64 { return float64(h.waiting.Load()) })
+	histories := prometheus.NewGaugeFunc(prometheus.GaugeOpts(opts("histories", "Histories that are kept beside their links.")),
+		func() float64 {
+			if k := h.current.Load(); k != nil {
+				return float64(k.pasts.Load())
+			}
+			return 0
+		})
 	for as := range routes {
 		m.seconds[as] = seconds.WithLabelValues(as.String())
 		statuses := []int{http.StatusOK, http.StatusNotModified}
@@ -75,7 +82,7 @@ func newMetrics(registry prometheus.Registerer, h *Handler) (*metrics, error) {
 	for e := range evictions {
 		m.evicted[e] = evicted.WithLabelValues(e.String())
 	}
-	for _, c := range []prometheus.Collector{requests, seconds, evicted, m.links, m.history, running, waiting} {
+	for _, c := range []prometheus.Collector{requests, seconds, evicted, m.links, m.history, running, waiting, histories} {
 		if err := registry.Register(c); err != nil {
 			return nil, err
 		}

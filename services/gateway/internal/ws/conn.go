@@ -18,29 +18,27 @@ const controlLimit = 4 << 10
 // Conn is the socket of a WebSocket connection. Its writers never block: neither the hub's loop (TryWrite) nor the
 // library (Write, from the reader goroutine). It implements the hub's Conn and net.Conn.
 type Conn struct {
-	net.Conn // the hijacked one; Read goes there
+	// mu guards this group, which comes first because it is all that a write looks at. It is held for at most one write
+	// that does not block.
+	mu      sync.Mutex
+	fd      int // of the socket, until it is closed; noSocket: not a TCP socket, everything goes through the tail
+	state   connState
+	dropped dropCause
+	tail    *tail // nil: everything was written
 
-	h       *Handler
-	early   *bytes.Reader // what net/http had read already, nil: nothing more of it
-	session Session       // set by join, before anything is read or written
+	net.Conn // the hijacked one; Read goes there, and Close, which is only called with mu held
+	h        *Handler
+	early    *bytes.Reader // what net/http had read already, nil: nothing more of it
+	session  Session       // set by join, before anything is read or written
 
 	// The reader's own.
 	messages, pings bucket
 	throttled       time.Duration  // since when every message has had to wait, 0: the last did not
 	violation       wire.CloseCode // what the reader closed the connection for, 0: nothing
-
-	// mu guards what follows. It is held for at most one write that does not block.
-	mu      sync.Mutex
-	state   connState
-	dropped dropCause
-	tail    *tail           // nil: everything was written
-	raw     syscall.RawConn // nil: not a TCP socket, everything goes through the tail
-	// One attempt to write, in fields because a closure per write would be an allocation per write.
-	try    func(fd uintptr) bool
-	tryBuf []byte
-	tryN   int
-	tryErr syscall.Errno
 }
+
+// noSocket is the descriptor of a connection that is no TCP socket.
+const noSocket = -1
 
 // tail is what the socket did not take at once. It is there while a goroutine sends it.
 type tail struct {
@@ -74,7 +72,7 @@ func (d dropCause) String() string { return [...]string{"", "stalled", "flood", 
 
 // init wraps a hijacked connection. early is what was read from it before.
 func (c *Conn) init(nc net.Conn, early []byte) {
-	c.Conn = nc
+	c.Conn, c.fd = nc, noSocket
 	if len(early) > 0 {
 		c.early = bytes.NewReader(bytes.Clone(early))
 	}
@@ -83,7 +81,7 @@ func (c *Conn) init(nc net.Conn, early []byte) {
 		// This one takes about a hundred frames; what is newer stays state. Failing means keeping the default.
 		_ = tcp.SetWriteBuffer(sendBuffer)
 		if raw, err := tcp.SyscallConn(); err == nil {
-			c.raw, c.try = raw, c.attempt
+			_ = raw.Control(func(fd uintptr) { c.fd = int(fd) })
 		}
 	}
 }
@@ -178,37 +176,23 @@ func (c *Conn) push(b []byte) (rest bool, err error) {
 	return true, nil
 }
 
-// write writes what the socket takes without waiting. The caller holds mu.
+// write writes what the socket takes without waiting. The caller holds mu, and the socket is open: whoever closes it marks
+// it closed, and holds mu too, so the descriptor is this socket's. Nothing else writes to it while there is no tail. That
+// is what the net package's own locks and its poller are for; without them a write costs about a tenth less.
 func (c *Conn) write(b []byte) (int, error) {
-	if c.raw == nil {
-		return 0, nil
-	}
-	c.tryBuf, c.tryN, c.tryErr = b, 0, 0
-	err := c.raw.Write(c.try)
-	c.tryBuf = nil
-	if err == nil && c.tryErr != 0 {
-		err = c.tryErr
-	}
-	return c.tryN, err
-}
-
-// attempt is the body of write. It never asks to be called again, so RawConn.Write does not wait for the socket.
-func (c *Conn) attempt(fd uintptr) bool {
-	for {
-		n, err := syscall.Write(int(fd), c.tryBuf)
-		if err == nil {
-			c.tryN = n
-			return true
-		}
+	for c.fd != noSocket {
+		n, err := syscall.Write(c.fd, b)
 		switch errno, _ := err.(syscall.Errno); errno { //nolint:errorlint // syscall.Write wraps nothing
+		case 0:
+			return n, nil
 		case syscall.EINTR:
-			continue
 		case syscall.EAGAIN:
+			return 0, nil
 		default:
-			c.tryErr = errno
+			return 0, errno
 		}
-		return true
 	}
+	return 0, nil
 }
 
 // send sends the tail, and what is put behind it meanwhile, then tells the hub. It is the only place that waits for the
@@ -267,7 +251,7 @@ func (c *Conn) drop(cause dropCause) {
 
 // shut closes the socket without waiting. Closing a TCP socket never waits; a TLS connection's close writes an alert.
 func (c *Conn) shut() {
-	if c.raw != nil {
+	if c.fd != noSocket {
 		_ = c.Conn.Close() // the connection is over either way
 		return
 	}
