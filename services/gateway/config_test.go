@@ -7,9 +7,12 @@ import (
 	"time"
 )
 
+// brokers is what every configuration needs.
+const brokers = "--kafka-brokers=kafka:9092"
+
 func TestConfigDefaults(t *testing.T) {
 	t.Parallel()
-	cfg, err := LoadConfig(nil, nil, io.Discard)
+	cfg, err := LoadConfig([]string{brokers}, nil, io.Discard)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -33,15 +36,15 @@ func TestConfigIsRefused(t *testing.T) {
 		"--max-connections=0":    "--max-connections",
 		"--page-links=a b":       "--page-links",
 	} {
-		if _, err := LoadConfig([]string{arg}, nil, io.Discard); err == nil || !strings.Contains(err.Error(), want) {
+		if _, err := LoadConfig([]string{brokers, arg}, nil, io.Discard); err == nil || !strings.Contains(err.Error(), want) {
 			t.Errorf("%s: error %v, want one about %s", arg, err, want)
 		}
 	}
 	// Who reads no totals from Redis need not say where it is.
-	if _, err := LoadConfig([]string{"--totals=replay", "--redis-addrs=redis"}, nil, io.Discard); err != nil {
+	if _, err := LoadConfig([]string{brokers, "--totals=replay", "--redis-addrs=redis"}, nil, io.Discard); err != nil {
 		t.Error(err)
 	}
-	if _, err := LoadConfig(nil, []string{"GATEWAY_TOTALS=replay", "GATEWAY_REDIS_ADDRS=a:1"}, io.Discard); err != nil {
+	if _, err := LoadConfig([]string{brokers}, []string{"GATEWAY_TOTALS=replay", "GATEWAY_REDIS_ADDRS=a:1"}, io.Discard); err != nil {
 		t.Error(err)
 	}
 }

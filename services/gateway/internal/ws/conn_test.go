@@ -131,6 +131,56 @@ func TestWritersNeverInterleaveInsideAFrame(t *testing.T) {
 	}
 }
 
+// A descriptor is used again as soon as its socket is closed: connections that are closed while both writers are at it
+// never write to those that come after them.
+func TestNoWriteLandsOnAnotherSocket(t *testing.T) {
+	t.Parallel()
+	const chains, lives = 8, 40
+	var running sync.WaitGroup
+	for chain := range chains {
+		running.Go(func() {
+			for life := range lives {
+				pong := []byte{0x8a, 2, byte(chain), byte(life)}
+				c, client := pair(t, overTCP)
+				c.session = &session{conn: c, drained: make(chan struct{}, 1)}
+				var writers sync.WaitGroup
+				writers.Go(func() { // the hub
+					for blocked := false; !blocked; {
+						var err error
+						if blocked, err = c.TryWrite(pong, false); err != nil {
+							return
+						}
+					}
+				})
+				writers.Go(func() { // the library
+					for {
+						if _, err := c.Write(pong); err != nil {
+							return
+						}
+					}
+				})
+				p := &byteReader{r: client}
+				for range 3 + life%5 {
+					if f, err := p.frame(); err != nil || !bytes.Equal(f.payload, pong[2:]) {
+						t.Errorf("connection %d of chain %d reads % x, %v", life, chain, f.payload, err)
+						break
+					}
+				}
+				c.CloseNow()
+				rest, _ := io.ReadAll(client) // the close may reset it
+				for ; len(rest) >= len(pong); rest = rest[len(pong):] {
+					if !bytes.HasPrefix(rest, pong) {
+						t.Errorf("connection %d of chain %d reads % x", life, chain, rest[:len(pong)])
+						break
+					}
+				}
+				writers.Wait()
+			}
+		})
+	}
+	running.Wait()
+}
+
 // numbered is a payload that shows which one it is, and whether all of it is there.
 func numbered(i, size int) []byte {
 	b := binary.BigEndian.AppendUint64(nil, uint64(i))
