@@ -45,10 +45,17 @@ func chaos(t *testing.T, seed uint64) {
 	for caller := range 8 {
 		wg.Go(func() {
 			for i := range 100 {
-				m := message(int32((caller+i)%partitions), fmt.Sprintf("%d/%d", caller, i))
-				msgs := []Message{m}
-				_ = p.Append(msgs) // the message carries it
-				results <- told{m.Partition, string(m.Value), msgs[0].Offset, msgs[0].Err}
+				msgs := []Message{message(int32((caller+i)%partitions), fmt.Sprintf("%d/%d", caller, i))}
+				if i%4 == 0 { // requests of many partitions
+					msgs = nil
+					for partition := range int32(partitions) {
+						msgs = append(msgs, message(partition, fmt.Sprintf("%d/%d/%d", caller, i, partition)))
+					}
+				}
+				_ = p.Append(msgs) // the messages carry it
+				for _, m := range msgs {
+					results <- told{m.Partition, string(m.Value), m.Offset, m.Err}
+				}
 				time.Sleep(20 * time.Millisecond)
 			}
 		})
@@ -104,7 +111,7 @@ func chaos(t *testing.T, seed uint64) {
 			}
 		}
 	}
-	if ackedCount < 700 {
-		t.Errorf("only %d of 800 were acknowledged", ackedCount)
+	if ackedCount < 1050 {
+		t.Errorf("only %d of 1200 were acknowledged", ackedCount)
 	}
 }
