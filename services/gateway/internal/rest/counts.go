@@ -12,36 +12,39 @@ import (
 // patience is how long a request waits for totals, and then for a history, that are being read.
 const patience = time.Second
 
-var (
-	errNotReady = refuse(reasonNotReady, "this gateway has no counts yet, or begins a new epoch: /readyz says what it waits for")
-	errSyncing  = refuse(reasonSyncing, "the total of the link is still being read; come again")
-)
+func notReady() *refusal {
+	return refuse(reasonNotReady, "this gateway has no counts yet, or begins a new epoch: /readyz says what it waits for")
+}
+
+func syncing() *refusal {
+	return refuse(reasonSyncing, "the total of the link is still being read; come again")
+}
 
 // clicks answers GET /links/{id}/clicks.
-func (h *Handler) clicks(w http.ResponseWriter, r *http.Request) error {
-	link, err := linkOf(r)
-	if err != nil {
-		return err
+func (h *Handler) clicks(w http.ResponseWriter, r *http.Request) *refusal {
+	link, refused := linkOf(r)
+	if refused != nil {
+		return refused
 	}
-	span, err := spanOf(r)
-	if err != nil {
-		return err
+	asked, refused := spanOf(r)
+	if refused != nil {
+		return refused
 	}
 	k := h.current.Load()
 	if k == nil {
-		return errNotReady
+		return notReady()
 	}
-	held, err := k.take(link)
-	if err != nil {
-		return err
+	held, refused := k.take(link)
+	if refused != nil {
+		return refused
 	}
 	defer k.give(held)
-	if span.history > 0 {
-		return h.clicksWithHistory(w, r, k, held, span)
+	if asked.history > 0 {
+		return h.clicksWithHistory(w, r, k, held, asked)
 	}
-	reading, err := h.read(r.Context(), k, held)
-	if err != nil {
-		return err
+	reading, refused := h.read(r.Context(), k, held)
+	if refused != nil {
+		return refused
 	}
 	tag := newTag(reading)
 	if tag.matches(r) {
@@ -53,23 +56,23 @@ func (h *Handler) clicks(w http.ResponseWriter, r *http.Request) error {
 }
 
 // read returns the count of a link, and waits for it where it has none yet.
-func (h *Handler) read(ctx context.Context, k *keeper, held *held) (Reading, error) {
+func (h *Handler) read(ctx context.Context, k *keeper, held *held) (Reading, *refusal) {
 	if r, ok := held.watched.Read(); ok {
 		return r, nil
 	}
 	ctx, cancel := context.WithTimeout(ctx, patience)
 	defer cancel()
-	if err := h.await(ctx, k, held); err != nil {
-		return Reading{}, err
+	if refused := h.await(ctx, k, held); refused != nil {
+		return Reading{}, refused
 	}
 	if r, ok := held.watched.Read(); ok {
 		return r, nil
 	}
-	return Reading{}, errSyncing
+	return Reading{}, syncing()
 }
 
 // await waits for the totals of links until ctx ends. The error says that too many requests wait already.
-func (h *Handler) await(ctx context.Context, k *keeper, links ...*held) error {
+func (h *Handler) await(ctx context.Context, k *keeper, links ...*held) *refusal {
 	defer h.waiting.Add(-1)
 	if h.waiting.Add(1) > int64(h.cfg.MaxRequests+1)/2 {
 		return refuse(reasonBusy, "too many requests wait for the store already; come again")
@@ -83,14 +86,14 @@ func (h *Handler) await(ctx context.Context, k *keeper, links ...*held) error {
 }
 
 // counts answers GET /v1/counts.
-func (h *Handler) counts(w http.ResponseWriter, r *http.Request) error {
-	links, err := linksOf(r)
-	if err != nil {
-		return err
+func (h *Handler) counts(w http.ResponseWriter, r *http.Request) *refusal {
+	links, refused := linksOf(r)
+	if refused != nil {
+		return refused
 	}
 	k := h.current.Load()
 	if k == nil {
-		return errNotReady
+		return notReady()
 	}
 	all := make([]*held, 0, len(links))
 	defer func() {
@@ -99,14 +102,14 @@ func (h *Handler) counts(w http.ResponseWriter, r *http.Request) error {
 		}
 	}()
 	for _, link := range links {
-		l, err := k.take(link)
-		if err != nil {
-			return err
+		l, refused := k.take(link)
+		if refused != nil {
+			return refused
 		}
 		all = append(all, l)
 	}
-	if err := h.awaitAll(r.Context(), k, all); err != nil {
-		return err
+	if refused := h.awaitAll(r.Context(), k, all); refused != nil {
+		return refused
 	}
 	body, tag := appendCounts(make([]byte, 0, 64+128*len(all)), k.source.Epoch, all)
 	if tag.matches(r) {
@@ -118,19 +121,19 @@ func (h *Handler) counts(w http.ResponseWriter, r *http.Request) error {
 }
 
 // awaitAll waits for the links that have no count yet, all together.
-func (h *Handler) awaitAll(ctx context.Context, k *keeper, all []*held) error {
-	var syncing []*held
+func (h *Handler) awaitAll(ctx context.Context, k *keeper, all []*held) *refusal {
+	var unknown []*held
 	for _, l := range all {
 		if _, ok := l.watched.Read(); !ok {
-			syncing = append(syncing, l)
+			unknown = append(unknown, l)
 		}
 	}
-	if len(syncing) == 0 {
+	if len(unknown) == 0 {
 		return nil
 	}
 	ctx, cancel := context.WithTimeout(ctx, patience)
 	defer cancel()
-	return h.await(ctx, k, syncing...)
+	return h.await(ctx, k, unknown...)
 }
 
 // appendCounts appends the answer to a batch, and makes its tag: that of all of its numbers but the seqs.
@@ -138,11 +141,11 @@ func appendCounts(b []byte, epoch int64, all []*held) ([]byte, tag) {
 	b = strconv.AppendInt(append(b, `{"epoch":`...), epoch, 10)
 	b = append(b, `,"links":[`...)
 	known := make([]byte, 0, 64*len(all)) // what the tag stands for
-	var syncing []string
+	var unknown []string
 	for _, l := range all {
 		r, ok := l.watched.Read()
 		if !ok {
-			syncing = append(syncing, l.link)
+			unknown = append(unknown, l.link)
 			continue
 		}
 		b = append(appendLink(b, l.link, r, false), "},"...)
@@ -152,7 +155,7 @@ func appendCounts(b []byte, epoch int64, all []*held) ([]byte, tag) {
 		b = b[:len(b)-1] // the last comma
 	}
 	b = append(b, `],"syncing":[`...)
-	for i, link := range syncing {
+	for i, link := range unknown {
 		if i > 0 {
 			b = append(b, ',')
 		}

@@ -11,40 +11,40 @@ import (
 const maxHistories = 4
 
 // clicksWithHistory answers with the count and the clicks by minute.
-func (h *Handler) clicksWithHistory(w http.ResponseWriter, r *http.Request, k *keeper, held *held, span span) error {
+func (h *Handler) clicksWithHistory(w http.ResponseWriter, r *http.Request, k *keeper, held *held, asked span) *refusal {
 	if k.source.History == nil {
 		return refuse(reasonNoHistory, "this gateway keeps no history: it runs without a store of totals")
 	}
-	reading, err := h.read(r.Context(), k, held)
-	if err != nil {
-		return err
+	reading, refused := h.read(r.Context(), k, held)
+	if refused != nil {
+		return refused
 	}
-	from, to := span.window(time.Now())
+	from, to := asked.window(time.Now())
 	// Of one count there is one history, as long as both are true at the same place: whoever has it needs no read.
-	if tag := newTag(reading, to, span.step); tag.matches(r) {
+	if tag := newTag(reading, to, asked.step); tag.matches(r) {
 		notModified(w, tag)
 		return nil
 	}
-	series, reading, err := h.series(r.Context(), k, held, from, to)
-	if err != nil {
-		return err
+	series, reading, refused := h.series(r.Context(), k, held, from, to)
+	if refused != nil {
+		return refused
 	}
-	tag := newTag(reading, to, span.step)
+	tag := newTag(reading, to, asked.step)
 	if series.seq != reading.Seq {
-		tag = newTag(reading, to, span.step, series.seq)
+		tag = newTag(reading, to, asked.step, series.seq)
 	}
 	if tag.matches(r) {
 		notModified(w, tag)
 		return nil
 	}
-	body := appendLink(make([]byte, 0, 256+8*span.history/span.step), held.link, reading, true)
-	body = series.append(body, span.step)
+	body := appendLink(make([]byte, 0, 256+8*asked.history/asked.step), held.link, reading, true)
+	body = series.append(body, asked.step)
 	writeJSON(w, r, tag, append(body, "}\n"...))
 	return nil
 }
 
 // series returns the minutes [from, to) of a link at the place at which its count is true, as far as that is known.
-func (h *Handler) series(ctx context.Context, k *keeper, held *held, from, to int64) (*series, Reading, error) {
+func (h *Handler) series(ctx context.Context, k *keeper, held *held, from, to int64) (*series, Reading, *refusal) {
 	if s, reading, ok := k.recall(held, from, to); ok {
 		return s, reading, nil
 	}
@@ -64,7 +64,7 @@ func (h *Handler) series(ctx context.Context, k *keeper, held *held, from, to in
 	}
 	reading, seq, ok := held.watched.Recent(next, s.click)
 	if !ok {
-		return nil, Reading{}, errSyncing
+		return nil, Reading{}, syncing()
 	}
 	s.seq = seq
 	if s.seq == reading.Seq {

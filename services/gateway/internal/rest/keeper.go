@@ -44,11 +44,11 @@ func newKeeper(source Source, linger time.Duration, most int, m *metrics) *keepe
 }
 
 // take returns a link for a request, which gives it back. The error is a refusal.
-func (k *keeper) take(link string) (*held, error) {
+func (k *keeper) take(link string) (*held, *refusal) {
 	k.mu.Lock()
 	defer k.mu.Unlock()
 	if k.links == nil {
-		return nil, errNotReady
+		return nil, notReady()
 	}
 	h := k.links[link]
 	if h == nil {

@@ -24,7 +24,7 @@ const (
 )
 
 // linkOf returns the link that the path names.
-func linkOf(r *http.Request) (string, error) {
+func linkOf(r *http.Request) (string, *refusal) {
 	link := chi.URLParam(r, "id")
 	if r.URL.RawPath != "" { // chi matches the path as it was sent, and encodeURIComponent escapes the colon of a tenant
 		var err error
@@ -38,13 +38,13 @@ func linkOf(r *http.Request) (string, error) {
 	return link, nil
 }
 
-func badLink(err error, index *int) error {
+func badLink(err error, index *int) *refusal {
 	return &refusal{reason: reasonLink, rule: "link", index: index, detail: err.Error()}
 }
 
 // parameters returns the query's parameters, of which each may come once and only those of names. A misspelt one that
 // was ignored would answer another question than the one that was asked.
-func parameters(r *http.Request, names ...string) (map[string]string, error) {
+func parameters(r *http.Request, names ...string) (map[string]string, *refusal) {
 	if r.URL.RawQuery == "" {
 		return nil, nil //nolint:nilnil // a nil map has no parameters
 	}
@@ -74,10 +74,10 @@ func parameters(r *http.Request, names ...string) (map[string]string, error) {
 }
 
 // linksOf returns the links of a batch, each once, in the order of the query.
-func linksOf(r *http.Request) ([]string, error) {
-	query, err := parameters(r, "links")
-	if err != nil {
-		return nil, err
+func linksOf(r *http.Request) ([]string, *refusal) {
+	query, refused := parameters(r, "links")
+	if refused != nil {
+		return nil, refused
 	}
 	if query["links"] == "" {
 		return nil, badParameter("links", "links is missing: name 1 to %d link ids, comma-separated", maxLinks)
@@ -104,10 +104,10 @@ func linksOf(r *http.Request) ([]string, error) {
 type span struct{ history, step int64 }
 
 // spanOf returns the history that a request asks for.
-func spanOf(r *http.Request) (span, error) {
-	query, err := parameters(r, "history", "step")
-	if err != nil || query == nil {
-		return span{}, err
+func spanOf(r *http.Request) (span, *refusal) {
+	query, refused := parameters(r, "history", "step")
+	if refused != nil || query == nil {
+		return span{}, refused
 	}
 	text, ok := query["history"]
 	if !ok {

@@ -56,14 +56,12 @@ type refusal struct {
 	detail string
 }
 
-func refuse(reason reason, detail string) error { return &refusal{reason: reason, detail: detail} }
+func refuse(reason reason, detail string) *refusal { return &refusal{reason: reason, detail: detail} }
 
 // badParameter names the rule of a parameter that a request breaks.
-func badParameter(rule, format string, args ...any) error {
+func badParameter(rule, format string, args ...any) *refusal {
 	return &refusal{reason: reasonParameter, rule: rule, detail: fmt.Sprintf(format, args...)}
 }
-
-func (r *refusal) Error() string { return r.detail }
 
 // retryAfter is when a client that was told 503 is asked to come back.
 const retryAfter = time.Second

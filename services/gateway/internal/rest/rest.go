@@ -2,7 +2,6 @@ package rest
 
 import (
 	"context"
-	"errors"
 	"net/http"
 	"sync/atomic"
 	"time"
@@ -111,7 +110,7 @@ func (h *Handler) Routes(r chi.Router) {
 	h.mount(r, "/v1/counts", routeCounts, h.counts)
 }
 
-func (h *Handler) mount(r chi.Router, pattern string, as route, answer func(http.ResponseWriter, *http.Request) error) {
+func (h *Handler) mount(r chi.Router, pattern string, as route, answer func(http.ResponseWriter, *http.Request) *refusal) {
 	get := h.serve(as, answer)
 	r.Get(pattern, get)
 	r.Head(pattern, get)
@@ -119,27 +118,23 @@ func (h *Handler) mount(r chi.Router, pattern string, as route, answer func(http
 }
 
 // serve wraps what answers a route: access, the bound on requests, refusals, metrics.
-func (h *Handler) serve(as route, answer func(http.ResponseWriter, *http.Request) error) http.HandlerFunc {
+func (h *Handler) serve(as route, answer func(http.ResponseWriter, *http.Request) *refusal) http.HandlerFunc {
 	return func(w http.ResponseWriter, r *http.Request) {
 		begun := time.Now()
 		counted := &statusWriter{ResponseWriter: w, status: http.StatusOK}
-		err := h.admit(counted, r)
-		if err == nil {
-			err = h.run(counted, r, answer)
+		refused := h.admit(counted, r)
+		if refused == nil {
+			refused = h.run(counted, r, answer)
 		}
-		var refused *refusal
-		switch {
-		case errors.As(err, &refused):
+		if refused != nil {
 			refused.write(counted)
-		case err != nil:
-			panic(err) // answers return refusals only; the server makes a panic a 500
 		}
 		h.metrics.answered(as, counted.status, time.Since(begun))
 	}
 }
 
 // admit counts the request in, or tells why not.
-func (h *Handler) admit(w http.ResponseWriter, r *http.Request) error {
+func (h *Handler) admit(w http.ResponseWriter, r *http.Request) *refusal {
 	if !h.cfg.HostAllowed(r.Host) {
 		return refuse(reasonHost, "the Host header names no host of this gateway")
 	}
@@ -151,7 +146,7 @@ func (h *Handler) admit(w http.ResponseWriter, r *http.Request) error {
 	return nil
 }
 
-func (h *Handler) run(w http.ResponseWriter, r *http.Request, answer func(http.ResponseWriter, *http.Request) error) error {
+func (h *Handler) run(w http.ResponseWriter, r *http.Request, answer func(http.ResponseWriter, *http.Request) *refusal) *refusal {
 	defer h.running.Add(-1)
 	return answer(w, r)
 }
