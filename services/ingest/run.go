@@ -48,7 +48,8 @@ func (s *Service) Run(ctx context.Context) error {
 
 // serve takes requests until ctx ends and returns when they are answered.
 func (s *Service) serve(ctx context.Context, fail context.CancelCauseFunc) error {
-	err := httpserver.Serve(ctx, s.server, s.listener, s.cfg.Drain)
+	// No handler asks whether its client is still there: what it sent is appended all the same.
+	err := httpserver.Serve(ctx, s.server, httpserver.Frugal(s.listener), s.cfg.Drain)
 	fail(err) // where it ended by itself, the rest ends too
 	return err
 }
