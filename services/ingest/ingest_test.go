@@ -6,6 +6,7 @@ import (
 	"io"
 	"net"
 	"net/http"
+	"net/http/httptest"
 	"strings"
 	"testing"
 	"testing/synctest"
@@ -16,6 +17,7 @@ import (
 	"github.com/twmb/franz-go/pkg/kmsg"
 
 	"github.com/linkpulse/linkpulse/pkg/click"
+	"github.com/linkpulse/linkpulse/pkg/contract"
 	"github.com/linkpulse/linkpulse/pkg/httpserver"
 )
 
@@ -321,18 +323,33 @@ func TestAnswerThatNobodyReads(t *testing.T) {
 	})
 }
 
+// What the contract has no operation for is answered as it says, too: in the shape of the answers to a POST.
 func TestOtherRequests(t *testing.T) {
 	t.Parallel()
 	synctest.Test(t, func(t *testing.T) {
 		w := ready(t, nil)
 		transport := &http.Transport{DialContext: w.network.DialContext}
 		defer transport.CloseIdleConnections()
-		w.client = &http.Client{Transport: transport} // what the contract has no word for
-		if status, body := w.get("/v1/clicks"); status != http.StatusMethodNotAllowed || !strings.Contains(body, "method_not_allowed") {
-			t.Errorf("GET /v1/clicks answered %d %s", status, body)
-		}
-		if status, body := w.get("/"); status != http.StatusNotFound || !strings.Contains(body, "not_found") {
-			t.Errorf("GET / answered %d %s", status, body)
+		w.client = &http.Client{Transport: transport}
+		for path, want := range map[string]struct {
+			status int
+			allow  string
+		}{
+			"/":           {http.StatusNotFound, ""},
+			"/v1/clicks/": {http.StatusNotFound, ""},
+			"/v1/clicks":  {http.StatusMethodNotAllowed, http.MethodPost},
+		} {
+			resp, err := w.client.Get("http://" + serviceAddr + path)
+			if err != nil {
+				t.Fatal(err)
+			}
+			if resp.StatusCode != want.status || resp.Header.Get("Allow") != want.allow {
+				t.Errorf("GET %s answered %d, Allow %q", path, resp.StatusCode, resp.Header.Get("Allow"))
+			}
+			post := httptest.NewRequest(http.MethodPost, "/v1/clicks", strings.NewReader(`{"link":"x"}`))
+			post.Header.Set("Content-Type", "application/json")
+			contract.OpenAPI(t).ValidateResponse(t, post, resp)
+			_ = resp.Body.Close()
 		}
 		var report httpserver.Report
 		status, body := w.get("/readyz")
