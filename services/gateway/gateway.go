@@ -281,14 +281,14 @@ func (s *Service) routes() http.Handler {
 	r.Handle("/assets/*", s.page)
 	r.NotFound(func(w http.ResponseWriter, _ *http.Request) {
 		(&problem.Problem{
-			Status: http.StatusNotFound, Code: "no_such_path",
+			Status: http.StatusNotFound, Code: "not_found",
 			Detail: "nothing is here: counts are at /links/{id}/clicks and /v1/counts?links=a,b, the WebSocket is at /ws",
 		}).Write(w)
 	})
 	r.MethodNotAllowed(func(w http.ResponseWriter, _ *http.Request) {
-		w.Header().Set("Allow", "GET, HEAD")
+		w.Header().Set("Allow", http.MethodGet)
 		(&problem.Problem{
-			Status: http.StatusMethodNotAllowed, Code: "method", Detail: "a gateway is only read: use GET; clicks are posted to ingest",
+			Status: http.StatusMethodNotAllowed, Code: "method_not_allowed", Detail: "a gateway is only read: use GET; clicks are posted to ingest",
 		}).Write(w)
 	})
 	return r

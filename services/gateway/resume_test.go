@@ -428,7 +428,7 @@ func TestNoSuchPath(t *testing.T) {
 				t.Fatal(err)
 			}
 			var p struct{ Code string }
-			if err := errors.Join(json.NewDecoder(resp.Body).Decode(&p), resp.Body.Close()); err != nil || resp.StatusCode != want || p.Code != "no_such_path" {
+			if err := errors.Join(json.NewDecoder(resp.Body).Decode(&p), resp.Body.Close()); err != nil || resp.StatusCode != want || p.Code != "not_found" {
 				t.Fatalf("%s: %d %+v, %v", path, resp.StatusCode, p, err)
 			}
 		}

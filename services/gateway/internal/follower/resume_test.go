@@ -206,7 +206,7 @@ func TestResumeOnAnyGateway(t *testing.T) {
 	t.Parallel()
 	redis := totalstest.New(t)
 	store := redis.Open(t)
-	for range 10 { // a hundred runs each
+	for range 5 { // a hundred runs each
 		rapid.Check(t, func(rt *rapid.T) { checkResume(t.Context(), rt, redis, store) })
 	}
 }
