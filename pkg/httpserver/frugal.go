@@ -14,8 +14,9 @@ import (
 //
 //   - While a handler runs, net/http reads from the connection, to see whether the client goes away, and breaks that off
 //     with a deadline when the handler is through. Here this read ends at once and without a finding.
-//   - It moves deadlines eight times for each request, and nearly always to later. Here the socket is told only of a
-//     deadline that is before the one it has. When that one passes, it is told of the one that holds by then.
+//   - It moves deadlines eight times for each request, and nearly always to later. Here the socket is told of a deadline
+//     when somebody waits for it, and only if it is before the one that it has. When that one passes, it is told of the
+//     one that holds by then.
 func Frugal(l net.Listener) net.Listener { return frugalListener{l} }
 
 type frugalListener struct{ net.Listener }
@@ -38,12 +39,19 @@ type frugalConn struct {
 // Read implements [net.Conn], but for this: without a deadline, a read of one byte returns nothing, and no error. Only
 // the read that looks whether the client is there asks for that. The server's own have a deadline and a larger buffer.
 func (c *frugalConn) Read(b []byte) (n int, err error) {
-	if len(b) == 1 && c.read.none() {
-		return 0, nil
+	if len(b) == 1 {
+		if none, passed := c.read.state(); passed {
+			return 0, os.ErrDeadlineExceeded
+		} else if none {
+			return 0, nil
+		}
 	}
 	for {
+		if err = c.read.begin(c.Conn.SetReadDeadline); err != nil {
+			return 0, err
+		}
 		n, err = c.Conn.Read(b)
-		if n > 0 || !errors.Is(err, os.ErrDeadlineExceeded) || c.read.passed(c.Conn.SetReadDeadline) {
+		if again := c.read.end(err, c.Conn.SetReadDeadline); !again || n > 0 {
 			return n, err
 		}
 	}
@@ -52,10 +60,13 @@ func (c *frugalConn) Read(b []byte) (n int, err error) {
 // Write implements [net.Conn].
 func (c *frugalConn) Write(b []byte) (n int, err error) {
 	for {
+		if err = c.write.begin(c.Conn.SetWriteDeadline); err != nil {
+			return n, err
+		}
 		var wrote int
 		wrote, err = c.Conn.Write(b[n:])
 		n += wrote
-		if !errors.Is(err, os.ErrDeadlineExceeded) || c.write.passed(c.Conn.SetWriteDeadline) {
+		if again := c.write.end(err, c.Conn.SetWriteDeadline); !again {
 			return n, err
 		}
 	}
@@ -79,37 +90,64 @@ func (c *frugalConn) SetDeadline(t time.Time) error {
 // lazyDeadline is a deadline of which the socket knows only what it must. The zero value is none. It is safe for
 // concurrent use.
 type lazyDeadline struct {
-	mu    sync.Mutex // guards what follows
-	holds time.Time  // zero: none
-	armed time.Time  // what the socket has; zero: none
+	mu      sync.Mutex // guards what follows
+	holds   time.Time  // zero: none
+	armed   time.Time  // what the socket has; zero: none
+	waiting int        // calls that are under way
 }
 
-// none tells that there is no deadline.
-func (d *lazyDeadline) none() bool {
+// state tells that there is no deadline, or that there is one and it has passed.
+func (d *lazyDeadline) state() (none, passed bool) {
 	d.mu.Lock()
 	defer d.mu.Unlock()
-	return d.holds.IsZero()
+	return d.holds.IsZero(), d.passed()
 }
 
-// set sets the deadline, with arm if the socket must know.
+func (d *lazyDeadline) passed() bool { return !d.holds.IsZero() && !time.Now().Before(d.holds) }
+
+// set sets the deadline, with arm if the socket must know at once.
 func (d *lazyDeadline) set(t time.Time, arm func(time.Time) error) error {
 	d.mu.Lock()
 	defer d.mu.Unlock()
 	d.holds = t
-	if t.IsZero() || !d.armed.IsZero() && !t.Before(d.armed) {
+	if d.waiting == 0 {
 		return nil
 	}
-	d.armed = t
-	return arm(t)
+	return d.tighten(arm)
 }
 
-// passed tells whether the deadline has passed, when the socket's has. If not, the socket is told of the one that holds.
-func (d *lazyDeadline) passed(arm func(time.Time) error) bool {
-	d.mu.Lock()
-	defer d.mu.Unlock()
-	if !d.holds.IsZero() && !time.Now().Before(d.holds) {
-		return true
+// tighten tells the socket of the deadline if that is before the one that it has. The caller holds mu.
+func (d *lazyDeadline) tighten(arm func(time.Time) error) error {
+	if d.holds.IsZero() || !d.armed.IsZero() && !d.holds.Before(d.armed) {
+		return nil
 	}
 	d.armed = d.holds
-	return arm(d.holds) != nil // a connection that takes no deadline is closed
+	return arm(d.armed)
+}
+
+// begin precedes a call that the deadline may end.
+func (d *lazyDeadline) begin(arm func(time.Time) error) error {
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	if err := d.tighten(arm); err != nil {
+		return err
+	}
+	d.waiting++
+	return nil
+}
+
+// end follows it. It tells whether the call was ended by a deadline that no longer held: then the socket has the one that
+// does, and the call is to be made again.
+func (d *lazyDeadline) end(err error, arm func(time.Time) error) (again bool) {
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	d.waiting--
+	if err == nil || !errors.Is(err, os.ErrDeadlineExceeded) {
+		return false
+	}
+	if d.passed() {
+		return false
+	}
+	d.armed = d.holds
+	return arm(d.armed) == nil // a connection that takes no deadline is closed
 }
