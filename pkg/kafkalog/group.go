@@ -27,17 +27,35 @@ type Assignment struct {
 	// Partitions of the topic, none where there are more members than partitions.
 	Partitions []int32
 
+	cluster    *Cluster
 	topic      string
 	generation *kafka.Generation
 }
 
-// Commit tells the group how far partitions were read, which tools for operators show as lag. Nothing here reads it.
-func (a *Assignment) Commit(positions map[int32]int64) error {
-	offsets := make(map[int]int64, len(positions))
-	for partition, next := range positions {
-		offsets[int(partition)] = next
+// Commit tells the group how far partitions were read, which tools for operators show as lag. Nothing here reads it. It
+// does not share the connection of the heartbeats: the library lets one request wait for the other there.
+func (a *Assignment) Commit(ctx context.Context, positions map[int32]int64) error {
+	if len(positions) == 0 {
+		return nil
 	}
-	if err := a.generation.CommitOffsets(map[string]map[int]int64{a.topic: offsets}); err != nil {
+	t, err := a.cluster.topic(a.topic)
+	if err != nil {
+		return err
+	}
+	offsets := make([]kafka.OffsetCommit, 0, len(positions))
+	for partition, next := range positions {
+		offsets = append(offsets, kafka.OffsetCommit{Partition: int(partition), Offset: next})
+	}
+	answer, err := t.client().OffsetCommit(ctx, &kafka.OffsetCommitRequest{
+		GroupID: a.generation.GroupID, GenerationID: int(a.generation.ID), MemberID: a.generation.MemberID,
+		Topics: map[string][]kafka.OffsetCommit{a.topic: offsets},
+	})
+	if err == nil {
+		for _, p := range answer.Topics[a.topic] {
+			err = errors.Join(err, p.Error)
+		}
+	}
+	if err != nil {
 		return fmt.Errorf("committing positions: %w", err)
 	}
 	return nil
@@ -83,7 +101,7 @@ func (c *Cluster) Own(ctx context.Context, group, topic string, work func(contex
 func (c *Cluster) runGeneration(
 	ctx context.Context, topic string, generation *kafka.Generation, work func(context.Context, *Assignment),
 ) {
-	a := &Assignment{topic: topic, generation: generation}
+	a := &Assignment{cluster: c, topic: topic, generation: generation}
 	for _, p := range generation.Assignments[topic] {
 		a.Partitions = append(a.Partitions, int32(p.ID)) //nolint:gosec // Kafka's partitions are 32 bits
 	}

@@ -141,9 +141,9 @@ func TestCommit(t *testing.T) {
 		w := newWorld(t, 1, 2)
 		ctx, cancel := context.WithCancel(t.Context())
 		defer cancel()
-		err := w.cluster.Own(ctx, "tally", topic, func(_ context.Context, a *Assignment) {
+		err := w.cluster.Own(ctx, "tally", topic, func(own context.Context, a *Assignment) {
 			defer cancel()
-			if err := a.Commit(map[int32]int64{0: 5, 1: 7}); err != nil {
+			if err := a.Commit(own, map[int32]int64{0: 5, 1: 7}); err != nil {
 				t.Error(err)
 			}
 		})

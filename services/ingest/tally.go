@@ -73,7 +73,7 @@ func (s *Service) tallyAssigned(ctx context.Context, t *tally.Tally, a *kafkalog
 			case <-ctx.Done():
 				return
 			case <-ticker.C:
-				if err := a.Commit(t.Positions(a.Partitions)); err != nil {
+				if err := a.Commit(ctx, t.Positions(a.Partitions)); err != nil {
 					s.log.Debug("positions were not committed", zap.Error(err)) // nothing depends on them
 				}
 			}

@@ -14,21 +14,28 @@ import (
 
 // newIngest returns the ingest, at rest. Its settings are those of its own program with these arguments, so that a
 // default is written down in one place.
-func (s *Stack) newIngest() *node {
+func (s *Stack) newIngest() *node { return s.newIngestNode("ingest", s.cfg.IngestAddr, "--api=on") }
+
+// newTally returns the tally with index i, at rest: an ingest that takes no clicks.
+func (s *Stack) newTally(i int) *node {
+	return s.newIngestNode("tally-"+strconv.Itoa(i+1), s.cfg.TallyAddrs[i], "--api=off")
+}
+
+func (s *Stack) newIngestNode(name, addr string, args ...string) *node {
 	return &node{
-		name: "ingest", addr: s.cfg.IngestAddr, failures: s.failures,
+		name: name, addr: addr, failures: s.failures,
 		build: func(addr string, registry *prometheus.Registry) (service, error) {
-			cfg, err := ingest.LoadConfig([]string{"--addr=" + addr, "--admin-addr=", s.brokersArg()}, nil, io.Discard)
+			cfg, err := ingest.LoadConfig(append([]string{"--addr=" + addr, "--admin-addr=", s.brokersArg()}, args...), nil, io.Discard)
 			if err != nil {
 				return nil, err
 			}
-			cfg.Kafka = s.cfg.Kafka
+			cfg.Kafka, cfg.Redis = s.cfg.Kafka, s.cfg.Redis
 			l, err := s.listen(addr)
 			if err != nil {
 				return nil, err
 			}
 			return ingest.New(cfg, ingest.Deps{
-				Log: s.cfg.Log.Named("ingest"), Registry: registry, Listener: l, Dial: s.cfg.Net.Dial,
+				Log: s.cfg.Log.Named(name), Registry: registry, Listener: l, Dial: s.cfg.Net.Dial,
 			})
 		},
 	}
@@ -44,7 +51,7 @@ func (s *Stack) newGateway(i int) *node {
 			if err != nil {
 				return nil, err
 			}
-			cfg.Kafka = s.cfg.Kafka
+			cfg.Kafka, cfg.Redis = s.cfg.Kafka, s.cfg.Redis
 			l, err := s.listen(addr)
 			if err != nil {
 				return nil, err
@@ -57,7 +64,7 @@ func (s *Stack) newGateway(i int) *node {
 }
 
 func (s *Stack) gatewayArgs(name, addr string) []string {
-	args := []string{"--addr=" + addr, "--admin-addr=", "--name=" + name, "--totals=replay", s.brokersArg()}
+	args := []string{"--addr=" + addr, "--admin-addr=", "--name=" + name, s.brokersArg()}
 	if s.cfg.Heartbeat > 0 {
 		args = append(args, "--heartbeat="+s.cfg.Heartbeat.String())
 	}

@@ -1,5 +1,5 @@
-// Package stack composes the whole of Linkpulse in one process: a broker, one ingest, any number of gateways. It is
-// what `linkpulse dev` runs and what the end-to-end tests run, on real sockets or on a network in memory, against the
+// Package stack composes the whole of Linkpulse in one process: a broker, a Redis, an ingest, any number of gateways and
+// of further tallies. It is what `linkpulse dev` runs and what the end-to-end tests run, on real sockets or on a network in memory, against the
 // embedded broker or against a real Kafka. Nothing here is a special case of the services: they are composed through
 // the same New, Run and Addr that their own mains use.
 package stack
@@ -16,7 +16,9 @@ import (
 
 	"github.com/linkpulse/linkpulse/pkg/deployment"
 	"github.com/linkpulse/linkpulse/pkg/kafkalog"
+	"github.com/linkpulse/linkpulse/pkg/totals"
 	"github.com/linkpulse/linkpulse/services/linkpulse/internal/broker"
+	"github.com/linkpulse/linkpulse/services/linkpulse/internal/redisdev"
 )
 
 // Network is how the stack reaches and offers addresses. The zero value is the machine's own network.
@@ -35,6 +37,10 @@ type Config struct {
 	Net Network
 	// Kafka to use. Where it names no brokers, an embedded one is started.
 	Kafka kafkalog.Config
+	// Redis to use. Where it names no addresses, an embedded one is started at RedisAddr; a free port of 127.0.0.1 where
+	// that is empty.
+	Redis     totals.Config
+	RedisAddr string
 	// Broker configures the embedded broker.
 	Broker broker.Config
 	// Deployment is created where it is not there yet; the zero value is the default one.
@@ -43,6 +49,8 @@ type Config struct {
 	Topics deployment.Topics
 	// IngestAddr is where ingest listens.
 	IngestAddr string
+	// TallyAddrs has an address per ingest that only tallies: together with the first one they share the partitions.
+	TallyAddrs []string
 	// GatewayAddrs has an address per gateway.
 	GatewayAddrs []string
 	// Heartbeat and Drain are the gateways'; 0 is their default.
@@ -51,11 +59,16 @@ type Config struct {
 	PageLinks []string
 }
 
+// redisTimeout bounds a call of the embedded Redis, as the services' default does.
+const redisTimeout = 2 * time.Second
+
 // Stack is a running system. Its methods are safe for concurrent use.
 type Stack struct {
 	cfg      Config
-	broker   *broker.Broker // nil with a Kafka of somebody else's
+	broker   *broker.Broker  // nil with a Kafka of somebody else's
+	redis    *redisdev.Redis // nil with a Redis of somebody else's
 	ingest   *node
+	tallies  []*node
 	gateways []*node
 	failures chan error // the first failure of a part that nobody had stopped; bound 1, later ones are dropped
 }
@@ -95,17 +108,21 @@ func (s *Stack) start(ctx context.Context) error {
 		s.broker = b
 		s.cfg.Kafka.Brokers = b.Addrs()
 	}
+	if err := s.startRedis(); err != nil {
+		return err
+	}
 	if err := s.init(ctx); err != nil {
 		return fmt.Errorf("creating topics and deployment record: %w", err)
 	}
-	s.ingest = s.newIngest() //nolint:contextcheck // binding an address is over at once
-	if err := s.ingest.start(ctx); err != nil {
-		return err
+	s.ingest = s.newIngest()
+	for i := range s.cfg.TallyAddrs {
+		s.tallies = append(s.tallies, s.newTally(i))
 	}
 	for i := range s.cfg.GatewayAddrs {
-		g := s.newGateway(i) //nolint:contextcheck // binding an address is over at once
-		s.gateways = append(s.gateways, g)
-		if err := g.start(ctx); err != nil {
+		s.gateways = append(s.gateways, s.newGateway(i))
+	}
+	for _, n := range s.nodes() {
+		if err := n.start(ctx); err != nil {
 			return err
 		}
 	}
@@ -115,6 +132,20 @@ func (s *Stack) start(ctx context.Context) error {
 		}
 	}
 	return nil
+}
+
+func (s *Stack) startRedis() (err error) {
+	if len(s.cfg.Redis.Addrs) > 0 {
+		return nil
+	}
+	if s.cfg.RedisAddr == "" {
+		s.cfg.RedisAddr = "127.0.0.1:0"
+	}
+	s.redis, err = redisdev.Start(redisdev.Config{Addr: s.cfg.RedisAddr, Listen: s.cfg.Net.Listen})
+	if err == nil {
+		s.cfg.Redis = totals.Config{Addrs: []string{s.redis.Addr()}, Prefix: "linkpulse", Timeout: redisTimeout}
+	}
+	return err
 }
 
 func (s *Stack) init(ctx context.Context) error {
@@ -151,6 +182,17 @@ func (s *Stack) Kafka() []string { return s.cfg.Kafka.Brokers }
 // Broker is the embedded broker, nil with a Kafka of somebody else's.
 func (s *Stack) Broker() *broker.Broker { return s.broker }
 
+// OpenRedis opens a client of the stack's Redis for the caller, who closes it.
+func (s *Stack) OpenRedis(name string) (*totals.Store, error) {
+	return totals.Open(s.cfg.Redis, totals.WithDialer(s.cfg.Net.Dial), totals.WithLogger(s.cfg.Log.Named(name)))
+}
+
+// RedisAddrs returns the addresses of Redis.
+func (s *Stack) RedisAddrs() []string { return s.cfg.Redis.Addrs }
+
+// Redis is the embedded Redis, nil with a Redis of somebody else's.
+func (s *Stack) Redis() *redisdev.Redis { return s.redis }
+
 // Failures delivers the first failure of a part that nobody had stopped.
 func (s *Stack) Failures() <-chan error { return s.failures }
 
@@ -159,6 +201,12 @@ func (s *Stack) StopIngest(ctx context.Context) error { return s.ingest.stop(ctx
 
 // StartIngest starts an ingest that was stopped, at the same address, and waits until it is ready.
 func (s *Stack) StartIngest(ctx context.Context) error { return s.restart(ctx, s.ingest) }
+
+// StopTally stops the tally with index i; ctx bounds the wait.
+func (s *Stack) StopTally(ctx context.Context, i int) error { return s.tallies[i].stop(ctx) }
+
+// StartTally starts a tally that was stopped, at the same address, and waits until it is ready.
+func (s *Stack) StartTally(ctx context.Context, i int) error { return s.restart(ctx, s.tallies[i]) }
 
 // StopGateway drains and stops the gateway with index i; ctx bounds the wait.
 func (s *Stack) StopGateway(ctx context.Context, i int) error { return s.gateways[i].stop(ctx) }
@@ -173,19 +221,24 @@ func (s *Stack) restart(ctx context.Context, n *node) error {
 	return s.awaitReady(ctx, n)
 }
 
-// Stop drains and stops everything: ingest first, so that what it accepted is in the log, then the gateways, all at
-// once, then the broker. It may be called again.
+// Stop drains and stops everything: ingest first, so that what it accepted is in the log, then the tallies and gateways,
+// all at once, then Redis and the broker. It may be called again.
 func (s *Stack) Stop(ctx context.Context) error {
 	var errs []error
 	if s.ingest != nil {
 		errs = append(errs, s.ingest.stop(ctx))
 	}
-	stopped := make(chan error, len(s.gateways))
-	for _, g := range s.gateways {
-		go func() { stopped <- g.stop(ctx) }()
+	others := append(append([]*node(nil), s.tallies...), s.gateways...)
+	stopped := make(chan error, len(others))
+	for _, n := range others {
+		go func() { stopped <- n.stop(ctx) }()
 	}
-	for range s.gateways {
+	for range others {
 		errs = append(errs, <-stopped)
+	}
+	if s.redis != nil {
+		s.redis.Close()
+		s.redis = nil
 	}
 	if s.broker != nil {
 		s.broker.Close()
@@ -204,5 +257,5 @@ func (s *Stack) Gatherer() prometheus.Gatherer {
 }
 
 func (s *Stack) nodes() []*node {
-	return append([]*node{s.ingest}, s.gateways...)
+	return append(append([]*node{s.ingest}, s.tallies...), s.gateways...)
 }

@@ -40,12 +40,13 @@ func TestModel(t *testing.T) {
 func (w *world) live(rng *rand.Rand) {
 	w.log.BatchRecords = 1 + rng.IntN(6)
 	trouble := 0.5 * rng.Float64()
+	own := rand.New(rand.NewPCG(rng.Uint64(), 0)) // used under the store's lock
 	w.store.set(func(m *memory) {
 		m.fail = func(string) (before, after error) {
-			if rng.Float64() > trouble {
+			if own.Float64() > trouble {
 				return nil, nil
 			}
-			if rng.IntN(2) == 0 {
+			if own.IntN(2) == 0 {
 				return errLost, nil
 			}
 			return nil, errLost

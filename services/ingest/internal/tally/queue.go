@@ -8,8 +8,9 @@ import (
 // queue is between the folding and the applying of one partition: a stretch that grows while the one before it is being
 // applied. Its bound is a stretch; the folding waits while that is full.
 type queue struct {
-	// filled tells that there is something to apply, emptied that there is room again, finished that no more comes.
-	filled, emptied, finished chan struct{}
+	// filled tells that there is something to apply, full that it must be applied before there can be more, emptied that
+	// there is room again, finished that no more comes.
+	filled, full, emptied, finished chan struct{}
 
 	mu      sync.Mutex // guards what follows; held while a chunk is folded
 	growing *stretch
@@ -18,7 +19,7 @@ type queue struct {
 
 func newQueue(partition int32, next int64) *queue {
 	q := &queue{
-		filled: make(chan struct{}, 1), emptied: make(chan struct{}, 1), finished: make(chan struct{}),
+		filled: make(chan struct{}, 1), full: make(chan struct{}, 1), emptied: make(chan struct{}, 1), finished: make(chan struct{}),
 		growing: newStretch(partition), spare: newStretch(partition),
 	}
 	q.growing.begin(next)
@@ -46,10 +47,13 @@ func (q *queue) room(ctx context.Context) error {
 func (q *queue) add(fill func(*stretch)) {
 	q.mu.Lock()
 	fill(q.growing)
-	isEmpty := q.growing.isEmpty()
+	isEmpty, isFull := q.growing.isEmpty(), q.growing.isFull()
 	q.mu.Unlock()
 	if !isEmpty {
 		signal(q.filled)
+	}
+	if isFull {
+		signal(q.full)
 	}
 }
 

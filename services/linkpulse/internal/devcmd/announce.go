@@ -18,7 +18,7 @@ type addresses struct {
 }
 
 // announce says where everything is, for a program or for a person.
-func (c *Cmd) announce(out io.Writer, at addresses, brokers []string) error {
+func (c *Cmd) announce(out io.Writer, at addresses, brokers, redis []string) error {
 	if c.JSON {
 		return json.NewEncoder(out).Encode(at)
 	}
@@ -31,10 +31,18 @@ func (c *Cmd) announce(out io.Writer, at addresses, brokers []string) error {
 	fmt.Fprintf(&b, "  ingest        %s/v1/clicks\n", at.Ingest)
 	fmt.Fprintf(&b, "  admin         %s/metrics\n", at.Admin)
 	fmt.Fprintf(&b, "  kafka         %s%s\n", strings.Join(brokers, ","), c.whichKafka())
+	fmt.Fprintf(&b, "  redis         %s%s\n", strings.Join(redis, ","), c.whichRedis())
 	fmt.Fprintf(&b, "\n  curl -d '{\"link\":\"x7Kp2\"}' -H 'Content-Type: application/json' %s/v1/clicks\n", at.Ingest)
 	b.WriteString("\n  Ctrl-C stops everything.\n\n")
 	_, err := io.WriteString(out, b.String())
 	return err
+}
+
+func (c *Cmd) whichRedis() string {
+	if c.RedisAddr != "" {
+		return ""
+	}
+	return "   (embedded, in memory: totals are counted from the log at each start)"
 }
 
 func (c *Cmd) whichKafka() string {

@@ -8,7 +8,9 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"net"
 	"net/http"
+	"strconv"
 	"time"
 
 	"go.uber.org/zap"
@@ -18,6 +20,7 @@ import (
 	"github.com/linkpulse/linkpulse/pkg/kafkalog"
 	"github.com/linkpulse/linkpulse/pkg/lifecycle"
 	"github.com/linkpulse/linkpulse/pkg/telemetry"
+	"github.com/linkpulse/linkpulse/pkg/totals"
 	"github.com/linkpulse/linkpulse/services/linkpulse/internal/broker"
 	"github.com/linkpulse/linkpulse/services/linkpulse/internal/shortener"
 	"github.com/linkpulse/linkpulse/services/linkpulse/internal/traffic"
@@ -32,6 +35,8 @@ type Cmd struct {
 	AdminAddr     string   `help:"Where metrics and profiles are served." default:"127.0.0.1:9090" placeholder:"HOST:PORT"`
 	BrokerPort    int      `help:"Port of the embedded broker on 127.0.0.1; 0 takes a free one." default:"0"`
 	KafkaBrokers  []string `help:"Use this Kafka instead of the embedded broker." placeholder:"HOST:PORT"`
+	RedisPort     int      `help:"Port of the embedded Redis on 127.0.0.1; 0 takes a free one." default:"0"`
+	RedisAddr     string   `help:"Use this Redis instead of the embedded one." placeholder:"HOST:PORT"`
 	DataDir       string   `help:"Keep the log here across restarts. Without it the log lives in memory." placeholder:"DIR" type:"path"`
 	Traffic       float64  `help:"Visits per second that made-up people make; 0 is nobody." default:"0"`
 	Seed          uint64   `help:"Seed of the made-up people." default:"1"`
@@ -85,7 +90,7 @@ func (c *Cmd) Run(ctx context.Context, env Env) (err error) {
 	at := addresses{
 		Ingest: system.Ingest(), Gateways: system.Gateways(), Shortener: shortenerURL, Admin: adminURL,
 	}
-	if err := c.announce(env.Stdout, at, system.Kafka()); err != nil {
+	if err := c.announce(env.Stdout, at, system.Kafka(), system.RedisAddrs()); err != nil {
 		return err
 	}
 	return c.runUntilDone(ctx, env, system, sender, shortenerURL)
@@ -101,6 +106,7 @@ func (c *Cmd) startSystem(ctx context.Context, env Env, stops *lifecycle.Stops) 
 	}
 	system, err := stack.Start(startCtx, stack.Config{
 		Log: env.Log, Kafka: kafkalog.Config{Brokers: c.KafkaBrokers},
+		Redis: c.redis(), RedisAddr: net.JoinHostPort("127.0.0.1", strconv.Itoa(c.RedisPort)),
 		Broker:     broker.Config{Port: c.BrokerPort, DataDir: c.DataDir},
 		IngestAddr: c.IngestAddr, GatewayAddrs: c.GatewayAddr, PageLinks: links,
 		Drain: time.Second, // a developer who presses Ctrl-C waits for it
@@ -111,6 +117,17 @@ func (c *Cmd) startSystem(ctx context.Context, env Env, stops *lifecycle.Stops) 
 	stops.Push("system", stopTimeout, system.Stop)
 	return system, nil
 }
+
+// redis is the Redis of somebody else's that was asked for.
+func (c *Cmd) redis() totals.Config {
+	if c.RedisAddr == "" {
+		return totals.Config{}
+	}
+	return totals.Config{Addrs: []string{c.RedisAddr}, Prefix: "linkpulse", Timeout: redisTimeout}
+}
+
+// redisTimeout bounds a call of Redis, as the services' default does.
+const redisTimeout = 2 * time.Second
 
 // serve serves handler at addr until the stops are undone, and returns its URL.
 func serve(
