@@ -48,6 +48,12 @@ holds full 1 "registry.example.com/mirror/linkpulse/gateway@sha256:"
 
 holds full 1 'value: https://dash.example.com,https://*.example.org'
 holds full 1 'value: "50000"'
+holds minimal 1 '{name: INGEST_REDIS_ADDRS, value: "redis:6379"}'
+holds minimal 1 '{name: GATEWAY_REDIS_ADDRS, value: "redis:6379"}'
+holds minimal 0 'REDIS_TLS'
+holds full 2 '_REDIS_MASTER_NAME, value: "totals"'
+holds full 2 '_REDIS_PASSWORD_FILE, value: /etc/linkpulse/redis-auth/password'
+holds full 2 'secretName: redis-tls' # the init Job needs no Redis
 # refuses REASON ARGUMENTS...: rendering fails, and the message matches REASON. The schema's messages are worded
 # differently by Helm 3 and 4, so a reason names what both say.
 refuses() {
@@ -83,6 +89,12 @@ refuses "sends the password as it is" --set kafka.sasl.mechanism=plain,kafka.sas
 refuses "in the clear" --set kafka.tls.existingSecret=s
 refuses "belong together" --set kafka.tls.enabled=true,kafka.tls.existingSecret=s,kafka.tls.certKey=c
 refuses "what to take from it" --set kafka.tls.enabled=true,kafka.tls.existingSecret=s,kafka.tls.caKey=
+refuses "redis.addrs is empty" --set redis.addrs=null
+refuses "redis[/.]addrs[/.]0" --set 'redis.addrs={redis}'
+refuses "addr'? (is )?not allowed" --set redis.addr=x:6379
+refuses "contradict each other" --set redis.cluster=true,redis.sentinelMaster=m
+refuses "redis.tls.enabled is false" --set redis.tls.existingSecret=s
+refuses "redis.auth.existingSecret must name" --set redis.auth.usernameKey=u
 refuses "no click could ever be acknowledged" --set topic.replicationFactor=1
 refuses "kubeVersion" --kube-version 1.29.0
 

@@ -54,6 +54,7 @@ spec:
         - {name: {{ .prefix }}_LOG_LEVEL, value: {{ $values.logLevel }}}
         - {name: {{ .prefix }}_DRAIN, value: {{ $values.drainSeconds }}s}
         {{- include "linkpulse.kafkaEnv" . | nindent 8 }}
+        {{- include "linkpulse.redisEnv" . | nindent 8 }}
         {{- range .env }}
         - {{ toYaml . | nindent 10 | trim }}
         {{- end }}
@@ -85,10 +86,10 @@ spec:
       {{- end }}
       {{- include "linkpulse.containerSecurity" . | nindent 6 }}
       resources: {{- toYaml $values.resources | nindent 8 }}
-      {{- with include "linkpulse.kafkaMounts" .root | trim }}
+      {{- with printf "%s\n%s" (include "linkpulse.kafkaMounts" .root) (include "linkpulse.redisMounts" .root) | trim }}
       volumeMounts: {{- . | nindent 8 }}
       {{- end }}
-  {{- with include "linkpulse.kafkaVolumes" .root | trim }}
+  {{- with printf "%s\n%s" (include "linkpulse.kafkaVolumes" .root) (include "linkpulse.redisVolumes" .root) | trim }}
   volumes: {{- . | nindent 4 }}
   {{- end }}
 {{- end -}}

@@ -114,6 +114,74 @@ securityContext:
 {{- end }}
 {{- end -}}
 
+{{/* How a program reaches Redis. Call with (dict "root" $ "prefix" "GATEWAY"). */}}
+{{- define "linkpulse.redisEnv" -}}
+{{- $redis := .root.Values.redis -}}
+- {name: {{ .prefix }}_REDIS_ADDRS, value: {{ join "," $redis.addrs | quote }}}
+- {name: {{ .prefix }}_REDIS_PREFIX, value: {{ $redis.prefix | quote }}}
+{{- if $redis.cluster }}
+- {name: {{ .prefix }}_REDIS_CLUSTER, value: "true"}
+{{- end }}
+{{- with $redis.sentinelMaster }}
+- {name: {{ $.prefix }}_REDIS_MASTER_NAME, value: {{ . | quote }}}
+{{- end }}
+{{- if $redis.tls.enabled }}
+- {name: {{ .prefix }}_REDIS_TLS_ENABLE, value: "true"}
+{{- if and $redis.tls.existingSecret $redis.tls.caKey }}
+- {name: {{ .prefix }}_REDIS_TLS_CA, value: /etc/linkpulse/redis-tls/ca.crt}
+{{- end }}
+{{- if and $redis.tls.existingSecret $redis.tls.certKey }}
+- {name: {{ .prefix }}_REDIS_TLS_CERT, value: /etc/linkpulse/redis-tls/tls.crt}
+- {name: {{ .prefix }}_REDIS_TLS_KEY, value: /etc/linkpulse/redis-tls/tls.key}
+{{- end }}
+{{- end }}
+{{- with $redis.auth }}
+{{- if .existingSecret }}
+{{- if .usernameKey }}
+- name: {{ $.prefix }}_REDIS_USERNAME
+  valueFrom: {secretKeyRef: {name: {{ .existingSecret }}, key: {{ .usernameKey }}}}
+{{- end }}
+- {name: {{ $.prefix }}_REDIS_PASSWORD_FILE, value: /etc/linkpulse/redis-auth/password}
+{{- end }}
+{{- end }}
+{{- end -}}
+
+{{- define "linkpulse.redisMounts" -}}
+{{- $redis := .Values.redis -}}
+{{- if and $redis.tls.enabled $redis.tls.existingSecret }}
+- {name: redis-tls, mountPath: /etc/linkpulse/redis-tls, readOnly: true}
+{{- end }}
+{{- if $redis.auth.existingSecret }}
+- {name: redis-auth, mountPath: /etc/linkpulse/redis-auth, readOnly: true}
+{{- end }}
+{{- end -}}
+
+{{- define "linkpulse.redisVolumes" -}}
+{{- $redis := .Values.redis -}}
+{{- if and $redis.tls.enabled $redis.tls.existingSecret }}
+- name: redis-tls
+  secret:
+    secretName: {{ $redis.tls.existingSecret }}
+    defaultMode: 0440
+    items:
+      {{- with $redis.tls.caKey }}
+      - {key: {{ . }}, path: ca.crt}
+      {{- end }}
+      {{- with $redis.tls.certKey }}
+      - {key: {{ . }}, path: tls.crt}
+      - {key: {{ $redis.tls.keyKey }}, path: tls.key}
+      {{- end }}
+{{- end }}
+{{- if $redis.auth.existingSecret }}
+- name: redis-auth
+  secret:
+    secretName: {{ $redis.auth.existingSecret }}
+    defaultMode: 0440
+    items:
+      - {key: {{ $redis.auth.passwordKey }}, path: password}
+{{- end }}
+{{- end -}}
+
 {{/* Seconds between SIGTERM's eve and SIGKILL: the endpoint goes, the drain runs, and 10 s are left for what is late. */}}
 {{- define "linkpulse.graceSeconds" -}}
 {{- add .preStopSeconds .drainSeconds 10 -}}
@@ -132,18 +200,29 @@ securityContext:
 {{- fail "kafka.sasl.mechanism plain sends the password as it is: enable kafka.tls or use scram-sha-512" -}}
 {{- end -}}
 {{- end -}}
-{{- with .Values.kafka.tls -}}
-{{- if and .existingSecret (not .enabled) -}}
-{{- fail "kafka.tls.existingSecret is set but kafka.tls.enabled is false: the connection would be in the clear" -}}
+{{- range $name, $tls := dict "kafka" .Values.kafka.tls "redis" .Values.redis.tls -}}
+{{- if and $tls.existingSecret (not $tls.enabled) -}}
+{{- fail (printf "%s.tls.existingSecret is set but %s.tls.enabled is false: the connection would be in the clear" $name $name) -}}
 {{- end -}}
-{{- if and .existingSecret (not .caKey) (not .certKey) -}}
-{{- fail "kafka.tls.existingSecret is set but neither kafka.tls.caKey nor kafka.tls.certKey says what to take from it" -}}
+{{- if and $tls.existingSecret (not $tls.caKey) (not $tls.certKey) -}}
+{{- fail (printf "%s.tls.existingSecret is set but neither %s.tls.caKey nor %s.tls.certKey says what to take from it" $name $name $name) -}}
 {{- end -}}
-{{- if ne (empty .certKey) (empty .keyKey) -}}
-{{- fail "kafka.tls.certKey and kafka.tls.keyKey belong together: set both or neither" -}}
+{{- if ne (empty $tls.certKey) (empty $tls.keyKey) -}}
+{{- fail (printf "%s.tls.certKey and %s.tls.keyKey belong together: set both or neither" $name $name) -}}
 {{- end -}}
-{{- if and .certKey (not .existingSecret) -}}
-{{- fail "kafka.tls.certKey is set: kafka.tls.existingSecret must name the secret that holds it" -}}
+{{- if and $tls.certKey (not $tls.existingSecret) -}}
+{{- fail (printf "%s.tls.certKey is set: %s.tls.existingSecret must name the secret that holds it" $name $name) -}}
+{{- end -}}
+{{- end -}}
+{{- with .Values.redis -}}
+{{- if not .addrs -}}
+{{- fail "redis.addrs is empty: name at least one host:port, e.g. --set redis.addrs={redis:6379}" -}}
+{{- end -}}
+{{- if and .cluster .sentinelMaster -}}
+{{- fail "redis.cluster and redis.sentinelMaster contradict each other: the addresses are of one or of the other" -}}
+{{- end -}}
+{{- if and .auth.usernameKey (not .auth.existingSecret) -}}
+{{- fail "redis.auth.usernameKey is set: redis.auth.existingSecret must name the secret that holds it" -}}
 {{- end -}}
 {{- end -}}
 {{- if and (eq .Values.topic.create "job") (gt (int .Values.topic.minInsyncReplicas) (int .Values.topic.replicationFactor)) -}}
