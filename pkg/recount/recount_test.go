@@ -9,6 +9,7 @@ import (
 
 	"github.com/linkpulse/linkpulse/pkg/click"
 	"github.com/linkpulse/linkpulse/pkg/fold"
+	"github.com/linkpulse/linkpulse/pkg/fold/feed"
 	"github.com/linkpulse/linkpulse/pkg/fold/feed/feedtest"
 	"github.com/linkpulse/linkpulse/pkg/recount"
 )
@@ -96,5 +97,78 @@ func TestRunEndsWithItsContextAndWithErrors(t *testing.T) {
 	topic.Fail(1, 1, trouble)
 	if _, err := recount.Run(t.Context(), topic, newFold(), recount.Request{Partition: 1}); !errors.Is(err, trouble) {
 		t.Fatalf("error %v", err)
+	}
+}
+
+func TestRunUntil(t *testing.T) {
+	t.Parallel()
+	for until, want := range map[int64]map[string]fold.Total{
+		0: {},
+		1: {"a": {Count: 1, AtMs: 101}},
+		4: {"a": {Count: 1, AtMs: 101}},
+		5: {"a": {Count: 1, AtMs: 101}},
+		6: {"a": {Count: 1, AtMs: 101}, "b": {Count: 1, Bots: 1, AtMs: 102}},
+	} {
+		f := newFold()
+		res, err := recount.Run(t.Context(), sample(), f, recount.Request{Partition: 1, Until: &until})
+		if err != nil || res.Next != until || f.Position() != until || !maps.Equal(res.Totals, want) {
+			t.Errorf("until %d: %+v, %v", until, res, err)
+		}
+		if until == 4 && (res.Holes != 2 || res.Duplicates != 1 || res.Last.Offset != 1) {
+			t.Errorf("until %d: %+v", until, res)
+		}
+	}
+	if _, err := recount.Run(t.Context(), sample(), newFold(), recount.Request{Partition: 1, Until: new(int64(8))}); !errors.Is(err, feed.ErrBeyondEnd) {
+		t.Errorf("beyond the end: %v", err)
+	}
+}
+
+// Wherever it is cut in two, the two parts are the whole: the second one is warmed up.
+func TestRunFrom(t *testing.T) {
+	t.Parallel()
+	topic := feedtest.New(1)
+	for _, id := range []byte{1, 2, 1, 3, 2, 1, 1, 4, 3, 1, 2, 2} {
+		topic.Append(0, clickOf("a", id, id == 2))
+		topic.Append(0, clickOf("b", id, false))
+	}
+	whole, err := recount.Run(t.Context(), topic, newFold(), recount.Request{})
+	if err != nil {
+		t.Fatal(err)
+	}
+	for from := int64(0); from <= whole.Next; from++ {
+		first, err := recount.Run(t.Context(), topic, newFold(), recount.Request{Until: &from})
+		if err != nil {
+			t.Fatal(err)
+		}
+		second, err := recount.Run(t.Context(), topic, newFold(), recount.Request{From: from, Window: 3})
+		if err != nil || second.From != from || second.Next != whole.Next {
+			t.Fatalf("from %d: %+v, %v", from, second, err)
+		}
+		for link, want := range whole.Totals {
+			if got := first.Totals[link].Plus(second.Totals[link]); got != want {
+				t.Errorf("cut at %d: %s %+v, want %+v", from, link, got, want)
+			}
+		}
+		if first.Duplicates+second.Duplicates != whole.Duplicates {
+			t.Errorf("cut at %d: %d + %d duplicates, want %d", from, first.Duplicates, second.Duplicates, whole.Duplicates)
+		}
+	}
+}
+
+func TestRunByMinute(t *testing.T) {
+	t.Parallel()
+	topic := feedtest.New(1)
+	for i, minute := range []int64{10, 11, 11, 10, 12} {
+		r := clickOf("a", byte(i), i == 2)
+		r.TimeMs = minute*60_000 + int64(i)
+		topic.Append(0, r)
+	}
+	res, err := recount.Run(t.Context(), topic, newFold(), recount.Request{MinutesSince: 11})
+	want := map[int64]map[string]fold.Total{11: {"a": {Count: 2, Bots: 1}}, 12: {"a": {Count: 1}}}
+	if err != nil || !maps.EqualFunc(res.Minutes, want, maps.Equal) {
+		t.Fatalf("minutes %v, %v; want %v", res.Minutes, err, want)
+	}
+	if res.Totals["a"].Count != 5 || res.Last.Offset != 4 || string(res.Last.Key) != "a" {
+		t.Fatalf("result %+v", res)
 	}
 }
