@@ -26,6 +26,8 @@ func (w *world) faultsToDraw() []func() fault {
 		w.lostBrokerAnswer, w.produceError, w.produceRefused, w.fetchError, w.leaderMove, w.brokerCut, w.brokerHole,
 		w.dashboardCut, w.visitorCut, w.lostAck, w.slowDashboard, w.slowNetwork, w.gatewayRestart, w.gatewayCut, w.ingestRestart,
 		w.outage, w.outage,
+		w.redisBack, w.redisBack, w.redisFlushed, w.redisAway, w.redisHole, w.redisRefuses, w.lostRedisAnswer, w.slowRedis,
+		w.zombieTally, w.zombieTally, w.tallyRestart,
 	}
 }
 
@@ -70,10 +72,15 @@ func (w *world) seconds(most float64) time.Duration {
 	return time.Duration(w.rng.Float64() * most * float64(time.Second))
 }
 
-// kafka selects the connections between the services and one of the brokers.
+// part draws one of the services, or all of them.
+func (w *world) part() string {
+	return []string{"", "", "ingest", "tally-1", "gateway-1", "gateway-2"}[w.rng.IntN(6)]
+}
+
+// kafka selects the connections between services and one of the brokers.
 func (w *world) kafka() simnet.Path {
 	brokers := w.stack.Kafka()
-	return simnet.Path{From: "stack", To: brokers[w.rng.IntN(len(brokers))]}
+	return simnet.Path{From: w.part(), To: brokers[w.rng.IntN(len(brokers))]}
 }
 
 func (w *world) gateway() int { return w.rng.IntN(len(w.stack.Gateways())) }

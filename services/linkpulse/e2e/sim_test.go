@@ -11,6 +11,7 @@ import (
 	"slices"
 	"strings"
 	"sync"
+	"sync/atomic"
 	"testing"
 	"testing/synctest"
 	"time"
@@ -34,6 +35,8 @@ const (
 	// simRecovery is how soon after the last fault clicks must be taken again: a request that went into a black hole is
 	// given up after five seconds.
 	simRecovery = 8 * time.Second
+	// simHealed is how soon after that every dashboard must be right.
+	simHealed = 2 * time.Second
 	// simHeartbeat is short, so that a dead connection is found in the quiet time, twice over.
 	simHeartbeat = 5 * time.Second
 )
@@ -74,6 +77,9 @@ type world struct {
 	restarting chan struct{}  // holds one while a part is being restarted
 	mu         sync.Mutex     // guards heals
 	heals      []func()       // end what would otherwise go on
+
+	calm   atomic.Bool     // set once everything is healed: nobody changes their mind any more
+	healed []history.Event // until shortly after that
 }
 
 // record is the deployment of the simulation. The window is small enough to move on while a run lasts, and wide enough
@@ -96,6 +102,7 @@ func simulate(t *testing.T, seed uint64) {
 	}()
 	w.start()
 	w.watch()
+	w.observe()
 	w.breakThings(w.visit())
 	w.heal()
 	log := w.stop()
@@ -106,15 +113,30 @@ func simulate(t *testing.T, seed uint64) {
 	if err := history.Error(violations); err != nil {
 		t.Error(err)
 	}
+	w.judgeHealed(log)
 	w.notVacuous()
+}
+
+// judgeHealed holds that the dashboards were right soon after the last fault, and not only in the end.
+func (w *world) judgeHealed(log history.Log) {
+	staying := slices.DeleteFunc(w.healed, func(e history.Event) bool { return strings.HasPrefix(e.Client, "passer-by") })
+	violations, err := history.Check(staying, log)
+	if err != nil {
+		w.t.Error(err)
+	}
+	if err := history.Error(violations); err != nil {
+		w.t.Errorf("%v after the last click: %v", simHealed, err)
+	}
 }
 
 // start brings the system up on the network in memory.
 func (w *world) start() {
 	host := w.net.Host("stack")
 	cfg := stack.Config{
-		Log:          zap.New(zapcore.NewCore(zapcore.NewJSONEncoder(zap.NewProductionEncoderConfig()), w.log, zap.DebugLevel)),
-		Net:          stack.Network{Listen: host.Listen, Dial: host.Dial},
+		Log: zap.New(zapcore.NewCore(zapcore.NewJSONEncoder(zap.NewProductionEncoderConfig()), w.log, zap.DebugLevel)),
+		Net: stack.Network{Listen: host.Listen, Dial: host.Dial, DialAs: func(part string) stack.Dialer {
+			return w.net.Host(part).Dial
+		}},
 		Broker:       broker.Config{Nodes: 3},
 		Deployment:   record(),
 		RedisAddr:    "127.0.0.1:6379",
@@ -163,7 +185,7 @@ func (w *world) newDashboard(name string, rng *rand.Rand) *dashboard {
 	d.backOff = func(n int) time.Duration {
 		return time.Duration(own.Int64N(int64(100*time.Millisecond) << min(n, 5)))
 	}
-	d.fickle = func() bool { return own.IntN(40) == 0 }
+	d.fickle = func() bool { return !w.calm.Load() && own.IntN(40) == 0 }
 	return d
 }
 
@@ -210,6 +232,7 @@ func (w *world) heal() {
 	}
 	w.faults.Wait()
 	pause(w.t.Context(), simRecovery)
+	w.calm.Store(true)
 	v := newVisitor(w.stack.Ingest, w.net.Host("visitor").Dial, &w.recorder, w.rng.Uint64())
 	defer v.close()
 	for _, link := range slices.Concat(w.links, w.quiet) {
@@ -217,6 +240,8 @@ func (w *world) heal() {
 			w.t.Errorf("%v after everything was healed, a click on %s is not taken: %v", simRecovery, link, err)
 		}
 	}
+	pause(w.t.Context(), simHealed)
+	w.healed = w.recorder.Events()
 	pause(w.t.Context(), simQuiet)
 }
 
@@ -226,6 +251,7 @@ func (w *world) stop() history.Log {
 	w.people.Wait()
 	ctx, cancel := context.WithTimeout(context.WithoutCancel(w.t.Context()), 2*time.Minute)
 	defer cancel()
+	ends := w.storedEnds(ctx)
 	if err := w.stack.StopIngest(ctx); err != nil { // it alone writes
 		w.t.Errorf("stopping ingest: %v", err)
 	}
@@ -236,6 +262,11 @@ func (w *world) stop() history.Log {
 		}))
 	if err != nil {
 		w.t.Errorf("reading the log: %v", err)
+	}
+	for p, end := range ends {
+		if n := log.Partitions[p].End; n != end {
+			w.t.Errorf("the totals of partition %d are those at %d in the end, its log ends at %d", p, end, n)
+		}
 	}
 	if err := w.stack.Stop(ctx); err != nil {
 		w.t.Errorf("stopping the system: %v", err)
@@ -258,7 +289,7 @@ func (w *world) notVacuous() {
 	for _, e := range w.recorder.Events() {
 		seen[e.Kind]++
 	}
-	for _, kind := range []history.Kind{history.Acked, history.Subscribed, history.Update, history.Heartbeat, history.Shown} {
+	for _, kind := range []history.Kind{history.Acked, history.Subscribed, history.Update, history.Heartbeat, history.Shown, history.Read} {
 		if seen[kind] == 0 {
 			w.t.Errorf("the history has no %q: %v", kind, seen)
 		}

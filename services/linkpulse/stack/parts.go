@@ -35,7 +35,7 @@ func (s *Stack) newIngestNode(name, addr string, args ...string) *node {
 				return nil, err
 			}
 			return ingest.New(cfg, ingest.Deps{
-				Log: s.cfg.Log.Named(name), Registry: registry, Listener: l, Dial: s.cfg.Net.Dial,
+				Log: s.cfg.Log.Named(name), Registry: registry, Listener: l, Dial: s.cfg.Net.dialer(name),
 			})
 		},
 	}
@@ -57,7 +57,7 @@ func (s *Stack) newGateway(i int) *node {
 				return nil, err
 			}
 			return gateway.New(cfg, gateway.Deps{
-				Log: s.cfg.Log.Named(name), Registry: registry, Listener: l, Dial: s.cfg.Net.Dial,
+				Log: s.cfg.Log.Named(name), Registry: registry, Listener: l, Dial: s.cfg.Net.dialer(name),
 			})
 		},
 	}

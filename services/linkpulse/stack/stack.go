@@ -26,7 +26,21 @@ type Network struct {
 	// Listen opens a listener; nil is net.Listen.
 	Listen func(network, address string) (net.Listener, error)
 	// Dial opens a connection; nil is net.Dialer.
-	Dial func(ctx context.Context, network, address string) (net.Conn, error)
+	Dial Dialer
+	// DialAs, unless nil, returns what a part dials with, by the part's name (ingest, tally-1, gateway-1, …), so that
+	// they can be told apart on the network.
+	DialAs func(part string) Dialer
+}
+
+// Dialer opens a connection.
+type Dialer = func(ctx context.Context, network, address string) (net.Conn, error)
+
+// dialer returns what a part dials with.
+func (n Network) dialer(part string) Dialer {
+	if n.DialAs != nil {
+		return n.DialAs(part)
+	}
+	return n.Dial
 }
 
 // Config of a stack. Addresses are host:port; port 0 takes a free one, which a restart of the part keeps.

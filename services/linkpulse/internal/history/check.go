@@ -176,6 +176,8 @@ func (c *checker) event(i int, e Event) {
 		c.judgeCount(i, e)
 		c.judgeUpdate(i, e)
 		c.hear(e)
+	case Read:
+		c.judgeCount(i, e)
 	case Unsubscribed:
 		delete(c.told, connLink{e.Connection, e.Link})
 	case Heartbeat:

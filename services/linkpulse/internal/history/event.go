@@ -36,9 +36,11 @@ const (
 	Heartbeat
 	// Shown: the dashboard Client now shows Count for Link.
 	Shown
+	// Read: somebody asked Gateway, or a store of that name, for the Count of Link and was told it outside any connection.
+	Read
 )
 
-var kindNames = [...]string{"", "sent", "acked", "unknown", "watch", "unwatch", "subscribed", "unsubscribed", "update", "heartbeat", "shown"} //nolint:gochecknoglobals // a table that nothing changes
+var kindNames = [...]string{"", "sent", "acked", "unknown", "watch", "unwatch", "subscribed", "unsubscribed", "update", "heartbeat", "shown", "read"} //nolint:gochecknoglobals // a table that nothing changes
 
 // String returns the name of the kind.
 func (k Kind) String() string {
@@ -74,6 +76,8 @@ func (e Event) String() string {
 		return fmt.Sprintf("%s of %q by dashboard %s", e.Kind, e.Link, e.Client)
 	case Shown:
 		return fmt.Sprintf("dashboard %s shows %s", e.Client, reading(e.Link, e.Count))
+	case Read:
+		return fmt.Sprintf("%s answers %s", e.Gateway, reading(e.Link, e.Count))
 	case Heartbeat:
 		return fmt.Sprintf("heartbeat complete to %s on connection %s (dashboard %s, gateway %s)",
 			e.CompleteTo.Format(time.StampMilli), e.Connection, e.Client, e.Gateway)
