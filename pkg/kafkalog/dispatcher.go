@@ -87,7 +87,7 @@ func (d *dispatcher) dispatch() {
 	}
 	now := time.Now()
 	d.look(now)
-	var forming []*shipment
+	var formed []*shipment
 	held := d.waiting[:0]
 	for _, l := range d.waiting {
 		leader := d.leaders[l.partition]
@@ -97,25 +97,18 @@ func (d *dispatcher) dispatch() {
 			continue
 		}
 		s := d.last[leader]
-		if s != nil && !s.forming {
-			if s.awaited(now) {
-				held = append(held, l)
-				continue
-			}
-			s = nil
-		}
-		if s == nil {
+		if s == nil || !s.forming && !s.awaited(now) {
 			s = &shipment{p: d.p, began: now, forming: true}
 			d.last[leader] = s
-			forming = append(forming, s)
+			formed = append(formed, s)
 		}
-		if !s.load(l) {
+		if !s.forming || !s.load(l) {
 			held = append(held, l)
 		}
 	}
 	clear(d.waiting[len(held):])
 	d.waiting = held
-	for _, s := range forming {
+	for _, s := range formed {
 		s.forming = false
 		d.p.done.Go(s.ship)
 	}

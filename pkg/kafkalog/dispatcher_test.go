@@ -107,6 +107,36 @@ func TestOneRequestForEachLeader(t *testing.T) {
 	})
 }
 
+// What comes for a leader's partitions while a request to it is out goes together, too.
+func TestPartitionsGatherForTheirLeader(t *testing.T) {
+	t.Parallel()
+	synctest.Test(t, func(t *testing.T) {
+		const partitions = 8
+		w := newWorld(t, 1, partitions)
+		p := w.greeted(ProducerConfig{Partitions: partitions})
+		r := w.requests()
+		r.slow = func([]int32) time.Duration { return patience / 2 }
+		began := time.Now()
+		var callers sync.WaitGroup
+		for partition := range int32(partitions) {
+			callers.Go(func() {
+				if _, err := appendOne(p, partition, "second"); err != nil {
+					t.Error(err)
+				}
+			})
+			synctest.Wait()
+			time.Sleep(patience / 32)
+		}
+		callers.Wait()
+		if took := time.Since(began); took != patience {
+			t.Errorf("it took %v, want two answers of %v", took, patience/2)
+		}
+		if got, want := fmt.Sprint(r.take()), "[[0] [1 2 3 4 5 6 7]]"; got != want {
+			t.Errorf("requests with partitions %s, want %s", got, want)
+		}
+	})
+}
+
 // A partition that fails holds up nobody who was in the same request, and then has requests of its own until it is well.
 func TestOnePartitionFails(t *testing.T) {
 	t.Parallel()

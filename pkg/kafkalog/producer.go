@@ -170,7 +170,6 @@ func (p *Producer) Close(ctx context.Context) error {
 		}
 	}
 	p.cancel()
-	p.dispatcher.ring() // what it holds back has no time left
 	<-drained
 	p.dispatcher.end()
 	p.done.Wait()

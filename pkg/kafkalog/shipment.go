@@ -19,8 +19,8 @@ type shipment struct {
 	cargo   []cargo
 	bytes   int
 	began   time.Time
-	forming bool // the dispatcher's: more may be loaded
-	back    atomic.Bool
+	forming bool        // the dispatcher's: more may be loaded
+	back    atomic.Bool // it was answered, or never will be, and the lanes are in other hands
 }
 
 // cargo is a batch in a shipment.
@@ -67,7 +67,6 @@ func (s *shipment) ship() {
 	overdue := time.AfterFunc(patience, s.p.dispatcher.ring)
 	defer overdue.Stop()
 	s.attempt(ctx)
-	s.p.metrics.requestBatches.Observe(float64(len(s.cargo)))
 	for i := range s.cargo {
 		c := &s.cargo[i]
 		if c.trial.verdict != acked {
@@ -80,12 +79,14 @@ func (s *shipment) ship() {
 		c.lane.taken(c.batch)
 		c.lane.settle(c.batch, true)
 	}
+	s.cargo = nil // the dispatcher keeps the shipment, and with it would keep the batches
 	s.back.Store(true)
 	s.p.dispatcher.ring()
 }
 
 // attempt sends the request and notes of each batch what came of it.
 func (s *shipment) attempt(ctx context.Context) {
+	s.p.metrics.requestBatches.Observe(float64(len(s.cargo)))
 	began := time.Now()
 	res, sent, err := s.roundTrip(ctx)
 	for i := range s.cargo {
