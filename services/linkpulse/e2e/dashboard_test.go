@@ -48,6 +48,13 @@ func newDashboard(name string, links, gateways []string, dial dialFunc, recorder
 	}
 }
 
+// count returns what the dashboard shows of a link; 0 where it shows nothing.
+func (d *dashboard) count(link string) int64 {
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	return d.shown[link].Count
+}
+
 // run watches until ctx ends, over as many connections as it takes.
 func (d *dashboard) run(ctx context.Context) {
 	for _, link := range d.links {

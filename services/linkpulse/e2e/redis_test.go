@@ -31,7 +31,7 @@ func (w *world) observe() {
 		store, epoch := w.openTotals("observer")
 		defer store.Close()
 		for ctx.Err() == nil {
-			w.readStored(ctx, epoch)
+			_, _ = w.readStored(ctx, epoch) // it may be away
 			pause(ctx, time.Duration(rng.Int64N(int64(2*time.Second))))
 		}
 	})

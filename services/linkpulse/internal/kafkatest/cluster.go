@@ -79,7 +79,7 @@ func Start(t *testing.T, cfg Config) *Cluster {
 	}
 	testcontainers.CleanupNetwork(t, lan)
 	for node := 1; node <= nodes; node++ {
-		port := freePort(t)
+		port := FreePort(t)
 		c.Addrs = append(c.Addrs, fmt.Sprintf("127.0.0.1:%d", port))
 		broker, err := testcontainers.GenericContainer(ctx, testcontainers.GenericContainerRequest{
 			ContainerRequest: request(node, nodes, port, lan.Name, keystore),
@@ -166,9 +166,9 @@ func request(node, nodes, port int, lan string, keystore []byte) testcontainers.
 	}
 }
 
-// freePort returns a port that nobody listens on, below the range from which the kernel takes ports for outgoing
+// FreePort returns a port that nobody listens on, below the range from which the kernel takes ports for outgoing
 // connections: one of those could take it while its broker is down.
-func freePort(t *testing.T) int {
+func FreePort(t *testing.T) int {
 	t.Helper()
 	var listener net.ListenConfig
 	for range 100 {

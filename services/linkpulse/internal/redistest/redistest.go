@@ -1,0 +1,159 @@
+// Package redistest runs a real Redis in a container, for tests that break it: killed with -9, started again with what it
+// had saved a while ago, frozen, emptied.
+package redistest
+
+import (
+	"context"
+	"fmt"
+	"net"
+	"net/netip"
+	"strconv"
+	"testing"
+	"time"
+
+	"github.com/moby/moby/api/types/container"
+	dockernet "github.com/moby/moby/api/types/network"
+	"github.com/moby/moby/client"
+	"github.com/redis/rueidis"
+	"github.com/testcontainers/testcontainers-go"
+	tclog "github.com/testcontainers/testcontainers-go/log"
+
+	"github.com/linkpulse/linkpulse/services/linkpulse/internal/kafkatest"
+)
+
+// Image is the official image.
+const Image = "redis:7"
+
+// startTimeout bounds the start of a Redis; it takes a second where the machine has nothing else to do.
+const startTimeout = time.Minute
+
+// Redis is a running Redis that writes to its disk only when it is told to. It ends with the test that started it.
+type Redis struct {
+	// Addr is where it is, which stays the same across restarts.
+	Addr string
+
+	docker    *testcontainers.DockerClient
+	container testcontainers.Container
+}
+
+// Start starts a Redis and waits until it serves. See [kafkatest.Docker] for what happens where it cannot.
+func Start(t *testing.T) *Redis {
+	t.Helper()
+	port := kafkatest.FreePort(t)
+	r := &Redis{docker: kafkatest.Docker(t), Addr: fmt.Sprintf("127.0.0.1:%d", port)}
+	ctx, cancel := context.WithTimeout(t.Context(), startTimeout)
+	defer cancel()
+	var err error
+	r.container, err = testcontainers.GenericContainer(ctx, testcontainers.GenericContainerRequest{
+		ContainerRequest: testcontainers.ContainerRequest{
+			Image: Image, Cmd: []string{"redis-server", "--save", "", "--appendonly", "no"}, ExposedPorts: []string{"6379/tcp"},
+			HostConfigModifier: func(h *container.HostConfig) {
+				h.PortBindings = dockernet.PortMap{dockernet.MustParsePort("6379/tcp"): {{
+					HostIP: netip.AddrFrom4([4]byte{127, 0, 0, 1}), HostPort: strconv.Itoa(port),
+				}}}
+			},
+		},
+		Started: true, Logger: tclog.TestLogger(t),
+	})
+	if r.container != nil { // also where it was created and did not start
+		testcontainers.CleanupContainer(t, r.container, testcontainers.StopTimeout(0))
+	}
+	if err != nil {
+		t.Fatalf("starting redis: %v", err)
+	}
+	r.await(t)
+	return r
+}
+
+// Save makes it write what it has to its disk: that is what it comes back with when it is killed.
+func (r *Redis) Save(t *testing.T) {
+	t.Helper()
+	r.do(t, func(c rueidis.Client) rueidis.Completed { return c.B().Save().Build() })
+}
+
+// FlushAll empties it.
+func (r *Redis) FlushAll(t *testing.T) {
+	t.Helper()
+	r.do(t, func(c rueidis.Client) rueidis.Completed { return c.B().Flushall().Build() })
+}
+
+func (r *Redis) do(t *testing.T, command func(rueidis.Client) rueidis.Completed) {
+	t.Helper()
+	c, err := rueidis.NewClient(rueidis.ClientOption{InitAddress: []string{r.Addr}, ForceSingleClient: true, DisableCache: true})
+	if err != nil {
+		t.Fatalf("connecting to redis: %v", err)
+	}
+	defer c.Close()
+	if err := c.Do(t.Context(), command(c)).Error(); err != nil {
+		t.Fatal(err)
+	}
+}
+
+// Kill ends it as kill -9 does.
+func (r *Redis) Kill(t *testing.T) {
+	t.Helper()
+	if _, err := r.docker.ContainerKill(t.Context(), r.container.GetContainerID(), client.ContainerKillOptions{Signal: "KILL"}); err != nil {
+		t.Fatalf("killing redis: %v", err)
+	}
+}
+
+// Restart starts it after it was killed, with what it had saved, and waits until it serves.
+func (r *Redis) Restart(t *testing.T) {
+	t.Helper()
+	if _, err := r.docker.ContainerStart(t.Context(), r.container.GetContainerID(), client.ContainerStartOptions{}); err != nil {
+		t.Fatalf("starting redis: %v", err)
+	}
+	r.await(t)
+}
+
+// Pause freezes it with its connections open.
+func (r *Redis) Pause(t *testing.T) {
+	t.Helper()
+	if _, err := r.docker.ContainerPause(t.Context(), r.container.GetContainerID(), client.ContainerPauseOptions{}); err != nil {
+		t.Fatalf("pausing redis: %v", err)
+	}
+}
+
+// Unpause lets it go on.
+func (r *Redis) Unpause(t *testing.T) {
+	t.Helper()
+	if _, err := r.docker.ContainerUnpause(t.Context(), r.container.GetContainerID(), client.ContainerUnpauseOptions{}); err != nil {
+		t.Fatalf("unpausing redis: %v", err)
+	}
+}
+
+// await waits until it answers a command, which it does not while it loads its file.
+func (r *Redis) await(t *testing.T) {
+	t.Helper()
+	ctx, cancel := context.WithTimeout(t.Context(), startTimeout)
+	defer cancel()
+	every := time.NewTicker(50 * time.Millisecond)
+	defer every.Stop()
+	for {
+		if r.answers(ctx) {
+			return
+		}
+		select {
+		case <-every.C:
+		case <-ctx.Done():
+			t.Fatalf("redis at %s does not answer", r.Addr)
+		}
+	}
+}
+
+func (r *Redis) answers(ctx context.Context) bool {
+	conn, err := (&net.Dialer{}).DialContext(ctx, "tcp", r.Addr)
+	if err != nil {
+		return false
+	}
+	defer conn.Close()
+	if deadline, ok := ctx.Deadline(); ok && conn.SetDeadline(deadline) != nil {
+		return false
+	}
+	if _, err := conn.Write([]byte("PING\r\n")); err != nil {
+		return false
+	}
+	answer := make([]byte, 5)
+	_, err = conn.Read(answer)
+	return err == nil && string(answer) == "+PONG"
+}
