@@ -176,5 +176,6 @@ func IsAway(err error) bool {
 	var rule *RuleError
 	var refused *RefusedError
 	return err != nil && !errors.Is(err, ErrMissing) && !errors.Is(err, ErrExists) && !errors.Is(err, ErrClosed) &&
+		!errors.Is(err, ErrLocked) &&
 		!errors.As(err, &key) && !errors.As(err, &rule) && !errors.As(err, &refused)
 }

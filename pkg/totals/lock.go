@@ -15,7 +15,7 @@ import (
 var ErrLocked = errors.New("somebody else is at it")
 
 // Lock keeps others from what is done once at a time. It is for people who do not know of each other: what must never
-// happen twice is kept from it by a comparison where it is written. It is not safe for concurrent use.
+// happen twice is kept from it by a comparison where it is written. It is safe for concurrent use.
 type Lock struct {
 	store *Store
 	key   string
