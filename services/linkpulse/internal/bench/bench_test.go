@@ -79,6 +79,30 @@ func TestRunMeasuresWhatItSays(t *testing.T) {
 
 // A system that stands still for two seconds must be charged with the wait of every click that was due meanwhile, not
 // only with that of the requests that happened to be under way.
+// Who polls every two seconds hears of a click a second later on average, and two at most.
+func TestPolling(t *testing.T) {
+	t.Parallel()
+	synctest.Test(t, func(t *testing.T) {
+		_, target := startSystem(t, nil)
+		polling := load
+		polling.Poll = 2 * time.Second
+		got, err := Run(t.Context(), polling, target)
+		if err != nil {
+			t.Fatal(err)
+		}
+		if !near(got.P50, 1000, 0.1) || !near(got.Max, 2000, 0.05) || got.Missing != 0 {
+			t.Errorf("p50 %v, max %v ms, %d missing", got.P50, got.Max, got.Missing)
+		}
+		if !near(got.Delivered, 10, 0.01) || got.PollMs != 2000 {
+			t.Errorf("%v answers/s to polls every %d ms, want 10", got.Delivered, got.PollMs)
+		}
+		var out bytes.Buffer
+		if err := got.Print(&out); err != nil || !strings.Contains(out.String(), "answers to polls, every 2000 ms") {
+			t.Errorf("%v: %s", err, out.String())
+		}
+	})
+}
+
 func TestAStallIsNotOmitted(t *testing.T) {
 	t.Parallel()
 	synctest.Test(t, func(t *testing.T) {

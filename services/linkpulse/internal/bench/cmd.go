@@ -19,6 +19,7 @@ type Cmd struct {
 	Rate       float64       `help:"Clicks per second, posted whether or not the system keeps up." default:"2000" short:"r"`
 	Warmup     time.Duration `help:"Load before the measurement." default:"3s"`
 	Duration   time.Duration `help:"Load that is measured." default:"15s" short:"d"`
+	Poll       time.Duration `help:"Let the dashboards poll over plain HTTP, that often, instead of being told: the baseline." default:"0"`
 	Settle     time.Duration `help:"How long to wait in the end for frames that are still owed." default:"10s"`
 	Senders    int           `help:"Connections that post clicks." default:"64"`
 	Seed       uint64        `help:"Seed of the load." default:"1"`
@@ -55,7 +56,7 @@ func (c *Cmd) Run(ctx context.Context, env Env) (err error) {
 	}
 	result, err := Run(ctx, Load{
 		Dashboards: c.Dashboards, Links: c.Links, Pool: c.Pool, Rate: c.Rate,
-		Warmup: c.Warmup, Duration: c.Duration, Settle: c.Settle, Senders: c.Senders, Seed: c.Seed,
+		Warmup: c.Warmup, Duration: c.Duration, Settle: c.Settle, Senders: c.Senders, Seed: c.Seed, Poll: c.Poll,
 	}, target)
 	if err != nil {
 		return err

@@ -183,7 +183,7 @@ func (d *dashboard) subscribed(payload []byte, now time.Duration) error {
 		if l.Count < 0 || l.Count > int64(len(d.run.plan.due[link])) {
 			return fmt.Errorf("link %s: told %d; %d clicks are planned", l.Link, l.Count, len(d.run.plan.due[link]))
 		}
-		d.run.covered(d, link, 0, l.Count, now) // late answers may cover clicks already
+		d.run.covered(d.shard, link, 0, l.Count, now) // late answers may cover clicks already
 		d.told[link] = l.Count
 		d.run.subscribed()
 	}
@@ -205,7 +205,7 @@ func (d *dashboard) update(u update, now time.Duration) error {
 	}
 	d.told[link] = u.count
 	d.run.frame(now)
-	d.run.covered(d, link, before, u.count, now)
+	d.run.covered(d.shard, link, before, u.count, now)
 	return nil
 }
 

@@ -2,7 +2,9 @@ package bench
 
 import (
 	"context"
+	"crypto/sha256"
 	"encoding/json"
+	"fmt"
 	"io"
 	"net"
 	"net/http"
@@ -51,7 +53,33 @@ func (s *system) handler() http.Handler {
 	mux := http.NewServeMux()
 	mux.HandleFunc("POST /v1/clicks", s.clicks)
 	mux.HandleFunc("GET /ws", s.watch)
+	mux.HandleFunc("GET /v1/counts", s.counts)
 	return mux
+}
+
+// counts answers a poll.
+func (s *system) counts(w http.ResponseWriter, r *http.Request) {
+	type link struct {
+		Link  string `json:"link"`
+		Count int64  `json:"count"`
+	}
+	var links []link
+	s.mu.Lock()
+	for name := range strings.SplitSeq(r.URL.Query().Get("links"), ",") {
+		links = append(links, link{name, s.count[name]})
+	}
+	s.mu.Unlock()
+	body, err := json.Marshal(map[string]any{"links": links})
+	if err != nil {
+		panic(err)
+	}
+	etag := fmt.Sprintf(`"%x"`, sha256.Sum256(body))
+	if r.Header.Get("If-None-Match") == etag {
+		w.WriteHeader(http.StatusNotModified)
+		return
+	}
+	w.Header().Set("ETag", etag)
+	_, _ = w.Write(body) // the poller says what it missed
 }
 
 // startSystem starts one on a network in memory.

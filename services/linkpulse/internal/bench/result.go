@@ -23,8 +23,9 @@ type Result struct {
 	Clicks     int64   `json:"clicks"`
 	Requests   int64   `json:"requests"`
 	Retries    int64   `json:"retries"`
-	Missing    int64   `json:"missing"` // (click, dashboard) pairs that were never told
-	Frames     int64   `json:"frames"`
+	Missing    int64   `json:"missing"`         // (click, dashboard) pairs that were never told
+	PollMs     int64   `json:"poll_ms"`         // how often dashboards asked; 0: they were told
+	Frames     int64   `json:"frames"`          // or answers to polls
 	Delivered  float64 `json:"delivered_per_s"` // frames
 	// CPU of the server, in microseconds; 0 where it is unknown.
 	CPUPerFrame float64 `json:"cpu_us_per_frame"`
@@ -56,7 +57,7 @@ func (r *run) result(idle, connected, before, after Usage) Result {
 	seconds := r.load.Duration.Seconds()
 	res := Result{
 		Dashboards: r.load.Dashboards, Links: r.load.Links, Pool: r.load.Pool, Rate: r.load.Rate, Seconds: seconds,
-		Clicks: r.posted.Load(), Requests: r.requests.Load(), Retries: r.retries.Load(), Missing: r.owed.Load(),
+		PollMs: r.load.Poll.Milliseconds(), Clicks: r.posted.Load(), Requests: r.requests.Load(), Retries: r.retries.Load(), Missing: r.owed.Load(),
 		Frames: r.frames.Load(), Delivered: float64(r.frames.Load()) / seconds,
 		P50: ms(all.ValueAtQuantile(50)), P99: ms(all.ValueAtQuantile(99)), P999: ms(all.ValueAtQuantile(99.9)), Max: ms(all.Max()),
 		SenderP99: ms(r.delay.h.ValueAtQuantile(99)),
@@ -80,15 +81,19 @@ func (r *Result) Print(w io.Writer) error {
 	if r.RSSPerConnection != 0 {
 		memory = fmt.Sprintf("%d bytes resident per connection, %d of them heap and stack in use", r.RSSPerConnection, r.LivePerConnection)
 	}
+	what, told := "frames", "click→frame "
+	if r.PollMs > 0 {
+		what, told = fmt.Sprintf("answers to polls, every %d ms from each dashboard:", r.PollMs), "click→answer"
+	}
 	_, err := fmt.Fprintf(w, `load         %d dashboards × %d of %d links, %.0f clicks/s for %.0f s (%d clicks in %d requests, %d of them sent again)
-delivered    %.0f frames/s
-click→frame  p50 %.2f ms   p99 %.2f ms   p99.9 %.2f ms   max %.2f ms
+delivered    %s %.0f/s
+%s p50 %.2f ms   p99 %.2f ms   p99.9 %.2f ms   max %.2f ms
              of which the load generator's own lateness: %.2f ms (p99)
 server CPU   %s
 memory       %s
 `,
 		r.Dashboards, r.Links, r.Pool, r.Rate, r.Seconds, r.Clicks, r.Requests, r.Retries,
-		r.Delivered, r.P50, r.P99, r.P999, r.Max, r.SenderP99, cpu, memory)
+		what, r.Delivered, told, r.P50, r.P99, r.P999, r.Max, r.SenderP99, cpu, memory)
 	if err == nil && r.Missing > 0 {
 		_, err = fmt.Fprintf(w, "MISSING      %d times a dashboard was not told of a click\n", r.Missing)
 	}

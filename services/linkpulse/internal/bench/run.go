@@ -27,6 +27,7 @@ type Load struct {
 	Settle     time.Duration // how long to wait in the end for what is still owed
 	Senders    int           // keep-alive connections that post
 	Seed       uint64        // of the plan and of who watches what
+	Poll       time.Duration // dashboards ask that often over plain HTTP instead of being told; 0: they are told
 }
 
 // Target is the system under test.
@@ -97,24 +98,10 @@ func Run(ctx context.Context, load Load, target Target) (Result, error) {
 	if err != nil {
 		return Result{}, err
 	}
-	dashboards, err := r.connect(ctx)
-	var watching sync.WaitGroup
-	defer watching.Wait()
-	defer func() {
-		stop(errDone) // first, so that a dashboard's end is no news
-		for _, d := range dashboards {
-			_ = d.conn.Close()
-		}
-	}()
+	leave, err := r.open(ctx, stop)
+	defer leave()
 	if err != nil {
 		return Result{}, err
-	}
-	for _, d := range dashboards {
-		watching.Go(func() {
-			if err := d.watch(); ctx.Err() == nil {
-				stop(fmt.Errorf("a dashboard is gone: %w", err))
-			}
-		})
 	}
 	select {
 	case <-r.ready:
@@ -126,6 +113,37 @@ func Run(ctx context.Context, load Load, target Target) (Result, error) {
 		return Result{}, err
 	}
 	return r.measure(ctx, stop, idle, connected)
+}
+
+// open opens the dashboards, which watch or poll until leave is called.
+func (r *run) open(ctx context.Context, stop context.CancelCauseFunc) (leave func(), err error) {
+	if r.load.Poll > 0 {
+		wait := r.poll(ctx, stop, r.pollers())
+		return func() {
+			stop(errDone)
+			wait()
+		}, nil
+	}
+	dashboards, err := r.connect(ctx)
+	var watching sync.WaitGroup
+	leave = func() {
+		stop(errDone) // first, so that a dashboard's end is no news
+		for _, d := range dashboards {
+			_ = d.conn.Close()
+		}
+		watching.Wait()
+	}
+	if err != nil {
+		return leave, err
+	}
+	for _, d := range dashboards {
+		watching.Go(func() {
+			if err := d.watch(); ctx.Err() == nil {
+				stop(fmt.Errorf("a dashboard is gone: %w", err))
+			}
+		})
+	}
+	return leave, nil
 }
 
 var errDone = errors.New("the run is over")
@@ -306,11 +324,11 @@ func (r *run) frame(now time.Duration) {
 	}
 }
 
-// covered notes that a dashboard has now been told of the clicks from the before-th to the count-th of a link.
-func (r *run) covered(d *dashboard, link int, before, count int64, now time.Duration) {
+// covered notes that a dashboard of a shard has now been told of the clicks from the before-th to the count-th of a link.
+func (r *run) covered(shard, link int, before, count int64, now time.Duration) {
 	for _, due := range r.plan.due[link][before:count] {
 		if r.measured(due) {
-			r.latency[d.shard].record(now - due)
+			r.latency[shard].record(now - due)
 		}
 	}
 	if count > before && r.owed.Add(before-count) == 0 {
