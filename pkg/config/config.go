@@ -34,6 +34,9 @@ type Source struct {
 	Environ []string
 	// Stdout takes the help that --help asks for.
 	Stdout io.Writer
+	// Others are pointers to the configurations of programs that share the prefix. Variables that are settings of theirs
+	// may be there, and are not read.
+	Others []any
 }
 
 // ErrHelp reports that the arguments asked for help, which has been written.
@@ -104,7 +107,7 @@ func (r *reader) load() error {
 	if file != "" {
 		r.readFile(file, flags)
 	}
-	r.readEnv(flags)
+	r.readEnv(flags, r.elsewhere())
 	if err := r.failed(); err != nil {
 		return err
 	}
@@ -174,7 +177,24 @@ func (r *reader) try(from string, f *kong.Flag, value string) {
 	r.set[f.Name] = arg
 }
 
-func (r *reader) readEnv(flags map[string]*kong.Flag) {
+// elsewhere returns the variables of the programs that share the prefix.
+func (r *reader) elsewhere() map[string]bool {
+	names := map[string]bool{}
+	for _, other := range r.src.Others {
+		parser, _, err := r.parser(other, &fileFlag{})
+		if err != nil {
+			r.errs = append(r.errs, err)
+			continue
+		}
+		for _, f := range parser.Model.Flags {
+			names[variable(r.src.Prefix, f.Name)] = true
+		}
+	}
+	return names
+}
+
+// readEnv reads the variables. Those of elsewhere are not this program's.
+func (r *reader) readEnv(flags map[string]*kong.Flag, elsewhere map[string]bool) {
 	names := make(map[string]*kong.Flag, len(flags))
 	for _, f := range flags {
 		names[variable(r.src.Prefix, f.Name)] = f
@@ -195,6 +215,9 @@ func (r *reader) readEnv(flags map[string]*kong.Flag) {
 				}
 				value = strings.TrimRight(string(content), "\r\n")
 			}
+		}
+		if !known && (elsewhere[name] || elsewhere[strings.TrimSuffix(name, fileSuffix)]) {
+			continue
 		}
 		if !known {
 			r.errs = append(r.errs, fmt.Errorf("%s: no such setting%s", name, hint(name, sortedKeys(names))))

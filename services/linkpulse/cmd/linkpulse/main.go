@@ -24,23 +24,32 @@ import (
 	"github.com/linkpulse/linkpulse/services/linkpulse/internal/initcmd"
 	"github.com/linkpulse/linkpulse/services/linkpulse/internal/sendcmd"
 	"github.com/linkpulse/linkpulse/services/linkpulse/internal/tail"
+	"github.com/linkpulse/linkpulse/services/linkpulse/internal/totalscmd"
 	"github.com/linkpulse/linkpulse/services/linkpulse/internal/watchcmd"
 )
 
 // commands are the program's commands.
 type commands struct {
-	LogLevel string `help:"Least level of the log on standard error." default:"warn" enum:"debug,info,warn,error"`
+	LogLevel string `help:"Least level of the log on standard error." default:"warn" enum:"debug,info,warn,error" env:"LINKPULSE_LOG_LEVEL"`
+	Config   string `help:"JSON file with settings of init and totals, keys spelt like their flags." placeholder:"FILE"`
 
-	Dev     devcmd.Cmd   `cmd:"" help:"Run the whole system in one process on embedded parts."`
-	Init    initcmd.Cmd  `cmd:"" help:"Create the topics and the deployment record that the services wait for."`
-	Send    sendcmd.Cmd  `cmd:"" help:"Send clicks and say what became of each."`
-	Watch   watchcmd.Cmd `cmd:"" help:"Watch live counts."`
-	Tail    tail.Cmd     `cmd:"" help:"Turn a web server's access log into clicks."`
-	Bench   bench.Cmd    `cmd:"" help:"Measure delivery under load."`
-	Version versionCmd   `cmd:"" help:"Say what was built."`
+	Dev     devcmd.Cmd    `cmd:"" help:"Run the whole system in one process on embedded parts."`
+	Init    initcmd.Cmd   `cmd:"" help:"Create the topics and the deployment record that the services wait for. Its flags may stand in the environment, --kafka-brokers as LINKPULSE_KAFKA_BROKERS; LINKPULSE_…_FILE names a file with the value."`
+	Totals  totalscmd.Cmd `cmd:"" help:"Look at the totals in Redis, compare them with the log, keep, restore and rebuild them. Flags may stand in the environment as those of init."`
+	Send    sendcmd.Cmd   `cmd:"" help:"Send clicks and say what became of each."`
+	Watch   watchcmd.Cmd  `cmd:"" help:"Watch live counts."`
+	Tail    tail.Cmd      `cmd:"" help:"Turn a web server's access log into clicks."`
+	Bench   bench.Cmd     `cmd:"" help:"Measure delivery under load."`
+	Version versionCmd    `cmd:"" help:"Say what was built."`
 }
 
 type versionCmd struct{}
+
+// exitCoder is an error that says what the process should end with.
+type exitCoder interface {
+	error
+	ExitCode() int
+}
 
 func main() { os.Exit(run()) }
 
@@ -65,7 +74,16 @@ func run() int {
 		return 2
 	}
 	defer func() { _ = log.Sync() }() // a terminal cannot be synced, and there is nobody left to tell
+	err = cmds.settle(parsed.Command(), os.Args[1:], os.Environ())
+	if err != nil {
+		fmt.Fprintf(os.Stderr, "linkpulse: %v\n", err)
+		return 2
+	}
 	err = cmds.dispatch(ctx, parsed.Command(), log)
+	if coded, ok := errors.AsType[exitCoder](err); ok {
+		fmt.Fprintf(os.Stderr, "linkpulse: %v\n", err)
+		return coded.ExitCode()
+	}
 	if errors.Is(err, context.Canceled) && ctx.Err() != nil {
 		return 0 // it was asked to end
 	}
@@ -84,6 +102,17 @@ func (c *commands) dispatch(ctx context.Context, command string, log *zap.Logger
 		return c.Dev.Run(ctx, devcmd.Env{Stdout: os.Stdout, Stderr: os.Stderr, Terminal: terminal, Log: log})
 	case "init":
 		return c.Init.Run(ctx, os.Stdout, log)
+	case "totals":
+		_, sub, _ := strings.Cut(command, " ")
+		sub, _, _ = strings.Cut(sub, " ")
+		cmd, err := c.Totals.Find(sub)
+		if err != nil {
+			return err
+		}
+		return cmd.Run(ctx, totalscmd.Env{
+			Stdin: os.Stdin, Stdout: os.Stdout, Stderr: os.Stderr, Log: log,
+			Terminal: terminal, Interactive: isTerminal(os.Stdin), Owner: owner(),
+		})
 	case "send":
 		return c.Send.Run(ctx, sendcmd.Env{Stdout: os.Stdout, Stderr: os.Stderr, Terminal: terminal})
 	case "watch":

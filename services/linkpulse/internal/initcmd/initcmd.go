@@ -4,6 +4,7 @@ package initcmd
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"io"
 	"time"
@@ -28,6 +29,26 @@ type Cmd struct {
 	Timeout    time.Duration   `help:"How long to try." default:"60s"`
 }
 
+// record is what is asked for.
+func (c *Cmd) record() deployment.Record {
+	return deployment.Record{
+		Topic: c.Topic, Partitions: c.Partitions, Window: c.Window, Within: c.Within, FoldVersion: fold.Version, Epoch: 1,
+	}
+}
+
+func (c *Cmd) topics() deployment.Topics {
+	return deployment.Topics{Replicas: c.Replicas, MinInsync: c.MinInsync, Retention: c.Retention}
+}
+
+// Check returns everything that is wrong with the arguments.
+func (c *Cmd) Check() error {
+	errs := []error{c.Kafka.Check(), c.record().Check(), c.topics().Check(c.record())}
+	if c.Timeout <= 0 {
+		errs = append(errs, errors.New("--timeout: more than 0"))
+	}
+	return errors.Join(errs...)
+}
+
 // Run creates what is not there and prints what stands.
 func (c *Cmd) Run(ctx context.Context, out io.Writer, log *zap.Logger) error {
 	ctx, cancel := context.WithTimeout(ctx, c.Timeout)
@@ -37,9 +58,7 @@ func (c *Cmd) Run(ctx context.Context, out io.Writer, log *zap.Logger) error {
 		return err
 	}
 	defer cluster.Close()
-	r, err := deployment.Init(ctx, cluster, deployment.Record{
-		Topic: c.Topic, Partitions: c.Partitions, Window: c.Window, Within: c.Within, FoldVersion: fold.Version, Epoch: 1,
-	}, deployment.Topics{Replicas: c.Replicas, MinInsync: c.MinInsync, Retention: c.Retention})
+	r, err := deployment.Init(ctx, cluster, c.record(), c.topics())
 	if err != nil {
 		return err
 	}
