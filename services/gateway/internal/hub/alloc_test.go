@@ -18,7 +18,8 @@ func (s *sink) TryWrite(b []byte, _ bool) (bool, error) {
 	return false, nil
 }
 
-func (s *sink) CloseNow() {}
+func (s *sink) CloseNow()   {}
+func (s *sink) Expect() int { return s.writes }
 
 // manual is a loop that a test turns by hand, with sessions that are all subscribed to all links.
 type manual struct {

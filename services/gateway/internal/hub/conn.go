@@ -11,6 +11,9 @@ type Conn interface {
 	TryWrite(b []byte, last bool) (blocked bool, err error)
 	// CloseNow drops the connection without a handshake. Its reader ends and calls [Session.Gone].
 	CloseNow()
+	// Expect says that TryWrite is near. It loads what TryWrite looks at, and does nothing else: the value has no
+	// meaning.
+	Expect() int
 }
 
 // Reading is what is known of a link at one place of the log.

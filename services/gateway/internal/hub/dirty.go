@@ -1,18 +1,25 @@
 package hub
 
-import "math/bits"
+import (
+	"math/bits"
+
+	"github.com/linkpulse/linkpulse/pkg/wire"
+)
 
 // dirtySet is the set of a session's subscriptions that have something to tell, by their index. The first 64, which is
 // more than most sessions have, need no memory of their own.
 type dirtySet struct {
 	low  uint64
-	high []uint64 // of those from 64 on
+	high *[highWords]uint64 // of those from 64 on, nil: there is no room for any
 }
 
-// reserve makes room for n subscriptions.
+// highWords is how many words the other subscriptions of a session need at most.
+const highWords = (wire.MaxSubscriptions - 1) / 64
+
+// reserve makes room for n subscriptions, at most wire.MaxSubscriptions.
 func (d *dirtySet) reserve(n int) {
-	if words := (n+63)/64 - 1; words > len(d.high) {
-		d.high = append(make([]uint64, 0, words), d.high...)[:words]
+	if n > 64 && d.high == nil {
+		d.high = new([highWords]uint64)
 	}
 }
 
@@ -36,7 +43,7 @@ func (d *dirtySet) next(i uint32) (uint32, bool) {
 		}
 		i = 64
 	}
-	for int(i/64-1) < len(d.high) {
+	for d.high != nil && i/64-1 < highWords {
 		if m := d.high[i/64-1] >> (i % 64); m != 0 {
 			return i + uint32(bits.TrailingZeros64(m)), true //nolint:gosec // below 64
 		}

@@ -6,6 +6,8 @@ import (
 	"testing"
 
 	"pgregory.net/rapid"
+
+	"github.com/linkpulse/linkpulse/pkg/wire"
 )
 
 // The set against a map, through every word and over their borders.
@@ -13,7 +15,7 @@ func TestDirtySet(t *testing.T) {
 	t.Parallel()
 	rapid.Check(t, func(t *rapid.T) {
 		var d dirtySet
-		n := rapid.IntRange(1, 300).Draw(t, "n")
+		n := rapid.IntRange(1, wire.MaxSubscriptions).Draw(t, "n")
 		d.reserve(n)
 		want := map[uint32]bool{}
 		for range rapid.IntRange(0, 60).Draw(t, "steps") {

@@ -190,6 +190,8 @@ func (c *client) TryWrite(b []byte, last bool) (bool, error) {
 	return false, nil
 }
 
+func (c *client) Expect() int { return 0 }
+
 func (c *client) CloseNow() {
 	c.mu.Lock()
 	defer c.mu.Unlock()

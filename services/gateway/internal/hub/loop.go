@@ -38,6 +38,7 @@ type loop struct {
 	drain    *drainRequest // everybody is to leave, nil: not yet
 	draining bool          // and not everybody has
 	scratch  scratch
+	loaded   int // what approach loaded; nobody looks at it
 	stats    stats
 }
 
@@ -149,7 +150,10 @@ func (l *loop) touch(s *Session, wide bool) {
 
 // flushPortion writes to at most a portion of the queued sessions.
 func (l *loop) flushPortion() (more bool) {
-	for range portion {
+	for i := range portion {
+		if i%ahead == 0 {
+			l.approach()
+		}
 		s := l.express.pop()
 		if s != nil {
 			s.flags &^= inExpress

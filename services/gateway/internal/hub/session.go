@@ -18,9 +18,9 @@ type Session struct {
 	subs     []sub    // no session has two of a link
 	dirty    dirtySet // what is to be told
 	conn     Conn
-	lane     []byte // control lane: frames that must not be lost
-	interval int64  // milliseconds between two updates of a link, 0: none
+	interval int64 // milliseconds between two updates of a link, 0: none
 	lastBeat int64
+	lane     []byte        // control lane: frames that must not be lost
 	parked   chan struct{} // its reader waits for room in the lane; nil: it does not
 
 	gen     uint32
