@@ -92,7 +92,7 @@ func (s *stretch) count(r *fold.Record, bot bool, now time.Time) {
 	l.AtMs = r.TimeMs
 
 	number := minuteOf(r.TimeMs)
-	if isOver(number, now) {
+	if !isKept(number, now) {
 		return
 	}
 	s.move(p, number)
@@ -148,10 +148,16 @@ func (s *stretch) minute(number int64) int {
 
 func minuteOf(timeMs int64) int64 { return timeMs / time.Minute.Milliseconds() }
 
-// expiryMargin is for a clock that differs from Redis's: it decides, and what it would not keep is not worth sending.
-const expiryMargin = 10 * time.Minute
+const (
+	// keptMinutes is for how many minutes one is kept, and some for a clock that differs from Redis's: Redis decides, and
+	// what it would not keep is not worth sending.
+	keptMinutes = int64((totals.MinuteRetention + 10*time.Minute) / time.Minute)
+	// lastMinute is that of the year 9999. A foreign producer can stamp any time on a record, and one that Redis cannot
+	// count with as the time of an expiry would fail every batch that has it.
+	lastMinute = 253402300799 / 60
+)
 
-// isOver tells whether a minute has expired for certain.
-func isOver(number int64, now time.Time) bool {
-	return time.Duration(now.Unix()/60-number)*time.Minute > totals.MinuteRetention+expiryMargin
+// isKept tells whether clicks of a minute are stored by minute.
+func isKept(number int64, now time.Time) bool {
+	return now.Unix()/60-number <= keptMinutes && number <= lastMinute
 }

@@ -1,6 +1,7 @@
 package tally
 
 import (
+	"math"
 	"reflect"
 	"testing"
 	"time"
@@ -27,13 +28,15 @@ func TestStretch(t *testing.T) {
 		s.count(at("a", 99_999), false, now)
 		s.count(at("b", 100_000), false, now)
 		s.count(at("c", 100_000-26*60), false, now) // expired: it counts, and is in no minute
+		s.count(&fold.Record{Key: []byte("c"), TimeMs: math.MinInt64}, false, now)
+		s.count(&fold.Record{Key: []byte("c"), TimeMs: math.MaxInt64}, false, now) // Redis cannot count that far
 		s.end(17, totals.Fingerprint{Offset: 16, Sum: 1})
 		want := totals.Batch{
 			Partition: 3, From: 10, To: 17, Last: totals.Fingerprint{Offset: 16, Sum: 1},
 			Links: []totals.LinkDelta{
 				{Link: "a", Count: 3, Bots: 1, AtMs: 99_999*60_000 + 17},
 				{Link: "b", Count: 2, Bots: 1, AtMs: 100_000*60_000 + 17},
-				{Link: "c", Count: 1, AtMs: (100_000-26*60)*60_000 + 17},
+				{Link: "c", Count: 3, AtMs: math.MaxInt64},
 			},
 			Minutes: []totals.MinuteDelta{
 				{Minute: 99_999, Links: []totals.LinkDelta{{Link: "a", Count: 2}}},

@@ -29,6 +29,8 @@ type worker struct {
 	last totals.Fingerprint
 	// beyondSince is when the log was first seen to end below the totals; zero while it does not.
 	beyondSince time.Time
+	// stopped is why the worker needs an operator, empty while it does not.
+	stopped Reason
 
 	queue *queue
 	// applied is where the totals are, as far as the worker knows.
@@ -47,36 +49,47 @@ func newWorker(partition int32, cfg Config, deps Deps) *worker {
 func (w *worker) run(ctx context.Context) {
 	defer w.metrics.disown()
 	w.metrics.own()
+	w.beyondSince, w.stopped = time.Time{}, "" // much may have happened while somebody else was the owner
 	var pause backoff
-	var told Reason
 	for ctx.Err() == nil {
-		err := w.tally(ctx, &pause)
-		var stop *StopError
-		var refused *totals.RefusedError
-		switch {
-		case ctx.Err() != nil:
-		case errors.As(err, &stop):
-			if told != stop.Reason {
-				told = stop.Reason
-				w.log.Error("the tally has stopped", zap.Error(err))
-			}
-			w.metrics.stop(stop.Reason)
-			wait(ctx, lookAgain)
-			continue
-		case errors.As(err, &refused):
-			w.metrics.refuse(refused.Have > w.applied.Load())
-			w.log.Info("the totals are somewhere else than expected, going on there",
-				zap.Int64("totals_at", refused.Have), zap.Int64("folded_to", w.fold.Position()))
-		default:
-			if pause.first() {
-				w.log.Warn("the tally was interrupted, trying again until it works", zap.Error(err))
-			}
-			w.metrics.interruptions.Inc()
-			pause.wait(ctx)
+		if err := w.tally(ctx, &pause); ctx.Err() == nil {
+			w.pause(ctx, err, &pause)
 		}
-		told = ""
-		w.metrics.resume()
 	}
+}
+
+// pause says what ended the tally and waits until it is to be tried again.
+func (w *worker) pause(ctx context.Context, err error, pause *backoff) {
+	var stop *StopError
+	var refused *totals.RefusedError
+	switch {
+	case errors.As(err, &stop):
+		if w.stopped != stop.Reason {
+			w.log.Error("the tally has stopped", zap.Error(err))
+		}
+		w.stopped = stop.Reason
+		w.metrics.stop(stop.Reason)
+		wait(ctx, lookAgain)
+	case errors.As(err, &refused):
+		w.metrics.refuse(refused.Have > w.applied.Load())
+		w.log.Info("the totals are somewhere else than expected, going on there",
+			zap.Int64("totals_at", refused.Have), zap.Int64("expected_at", w.applied.Load()))
+	default:
+		if pause.first() {
+			w.log.Warn("the tally was interrupted, trying again until it works", zap.Error(err))
+		}
+		w.metrics.interruptions.Inc()
+		pause.wait(ctx)
+	}
+}
+
+// resume says that nothing needs an operator any more. An interruption alone does not tell that.
+func (w *worker) resume() {
+	if w.stopped != "" {
+		w.log.Info("the tally goes on", zap.String("stopped", string(w.stopped)))
+	}
+	w.stopped = ""
+	w.metrics.resume()
 }
 
 // tally goes on where the totals are, until something is wrong. It returns a *StopError where only an operator can mend
@@ -86,7 +99,7 @@ func (w *worker) tally(ctx context.Context, pause *backoff) error {
 	if err != nil {
 		return stopFor(err)
 	}
-	w.metrics.resume()
+	w.resume()
 	w.queue = newQueue(w.partition, next)
 	ctx, cancel := context.WithCancelCause(ctx)
 	defer cancel(nil)
@@ -112,7 +125,9 @@ func (w *worker) begin(ctx context.Context) (next int64, err error) {
 	}
 	pos, err := w.store.Position(ctx, w.partition)
 	if errors.Is(err, totals.ErrMissing) {
-		pos, err = totals.Position{}, w.create(ctx, start)
+		if err = w.create(ctx, start); err == nil {
+			pos, err = w.store.Position(ctx, w.partition)
+		}
 	}
 	if err != nil {
 		return 0, err
@@ -120,19 +135,25 @@ func (w *worker) begin(ctx context.Context) (next int64, err error) {
 	if err := w.check(ctx, pos, start, end); err != nil {
 		return 0, err
 	}
+	if err := w.align(ctx, pos, start); err != nil {
+		return 0, err
+	}
 	w.applied.Store(pos.Next)
 	w.metrics.position.Set(float64(pos.Next))
-	w.align(pos, start)
 	return pos.Next, nil
 }
 
-// create begins totals where the whole log is there to be counted.
+// create begins totals where the whole log is there to be counted, unless somebody else was faster.
 func (w *worker) create(ctx context.Context, start int64) error {
 	if start > 0 {
 		return stopMissing(start)
 	}
 	w.log.Warn("redis has no totals of this partition: counting its log from the start")
-	return w.store.Apply(ctx, &totals.Batch{Partition: w.partition, From: totals.None})
+	err := w.store.Apply(ctx, &totals.Batch{Partition: w.partition, From: totals.None})
+	if _, refused := errors.AsType[*totals.RefusedError](err); refused {
+		return nil
+	}
+	return err
 }
 
 // errBehind passes by itself, or becomes a *StopError.
@@ -153,17 +174,20 @@ func (w *worker) check(ctx context.Context, pos totals.Position, start, end int6
 	if pos.Next < start {
 		return stopLost(pos.Next, start)
 	}
-	if pos.Last.IsZero() || pos.Last.Offset < start {
-		return nil // nothing was there yet, or retention has cut it
-	}
-	there, err := w.fingerprintAt(ctx, pos.Last.Offset)
-	switch {
-	case err != nil:
+	if same, err := w.hasRecord(ctx, pos.Last, start); err != nil || same {
 		return err
-	case there != pos.Last:
-		return stopOtherRecord(pos.Last)
 	}
-	return nil
+	return stopOtherRecord(pos.Last)
+}
+
+// hasRecord tells whether the log, which begins at start, has a record. It is taken for granted where there was none yet,
+// or retention has cut it.
+func (w *worker) hasRecord(ctx context.Context, f totals.Fingerprint, start int64) (bool, error) {
+	if f.IsZero() || f.Offset < start {
+		return true, nil
+	}
+	there, err := w.fingerprintAt(ctx, f.Offset)
+	return there == f, err
 }
 
 // fingerprintAt reads the record at an offset.
@@ -185,17 +209,38 @@ func (w *worker) fingerprintAt(ctx context.Context, offset int64) (totals.Finger
 
 // align makes the fold ready to go on at pos. Where the totals are ahead of it by less than a window, reading on is all it
 // takes. Where they are behind it, it knows what it must not know.
-func (w *worker) align(pos totals.Position, start int64) {
+func (w *worker) align(ctx context.Context, pos totals.Position, start int64) error {
 	warmFrom := max(start, pos.Next-w.params.Window)
-	if w.fold == nil {
-		w.fold = fold.New(w.params)
-	} else if at := w.fold.Position(); w.from <= warmFrom && at <= pos.Next && at >= warmFrom && (at < pos.Next || w.last == pos.Last) {
-		w.last = pos.Last
-		return
+	keep, err := w.canKeep(ctx, pos, warmFrom, start)
+	if err != nil {
+		return err
 	}
-	w.metrics.warmUps.Inc()
-	w.fold.Reset(warmFrom)
-	w.from, w.last = warmFrom, pos.Last
+	if !keep {
+		w.metrics.warmUps.Inc()
+		if w.fold == nil {
+			w.fold = fold.New(w.params)
+		}
+		w.fold.Reset(warmFrom)
+		w.from = warmFrom
+	}
+	w.last = pos.Last
+	return nil
+}
+
+// canKeep tells whether the fold knows all that it must from warmFrom on, and nothing from pos on.
+func (w *worker) canKeep(ctx context.Context, pos totals.Position, warmFrom, start int64) (bool, error) {
+	if w.fold == nil {
+		return false, nil
+	}
+	at := w.fold.Position()
+	switch {
+	case w.from > warmFrom, at < warmFrom, at > pos.Next:
+		return false, nil
+	case at == pos.Next:
+		return w.last == pos.Last, nil
+	}
+	// Others have gone on for so long that the fold may be of a log which is no more.
+	return w.hasRecord(ctx, w.last, start)
 }
 
 func wait(ctx context.Context, d time.Duration) {

@@ -5,11 +5,13 @@ import (
 	"errors"
 	"fmt"
 	"maps"
+	"slices"
 	"sync"
 	"testing"
 	"time"
 
 	"github.com/prometheus/client_golang/prometheus"
+	dto "github.com/prometheus/client_model/go"
 	"go.uber.org/goleak"
 	"go.uber.org/zap/zaptest"
 
@@ -52,24 +54,63 @@ func (w *world) click(clicks ...string) {
 	}
 }
 
-// run starts a worker, which is stopped by what it returns.
-func (w *world) run() (stop func()) {
+// owner is a process that may own the partition.
+type owner struct {
+	w        *world
+	tally    *Tally
+	registry *prometheus.Registry
+}
+
+func (w *world) owner() *owner {
 	w.t.Helper()
-	m, err := NewMetrics(prometheus.NewRegistry())
+	o := &owner{w: w, registry: prometheus.NewRegistry()}
+	m, err := NewMetrics(o.registry)
 	if err != nil {
 		w.t.Fatal(err)
 	}
-	tally := New(Config{Partitions: 1, Fold: w.params}, Deps{Source: w.log, Store: w.store, Log: zaptest.NewLogger(w.t), Metrics: m})
-	ctx, cancel := context.WithCancel(w.t.Context())
+	o.tally = New(Config{Partitions: 1, Fold: w.params}, Deps{Source: w.log, Store: w.store, Log: zaptest.NewLogger(w.t), Metrics: m})
+	return o
+}
+
+// run makes it the owner until what it returns is called.
+func (o *owner) run() (stop func()) {
+	ctx, cancel := context.WithCancel(o.w.t.Context())
 	done := make(chan struct{})
 	go func() {
 		defer close(done)
-		tally.Run(ctx, []int32{0})
+		o.tally.Run(ctx, []int32{0})
 	}()
 	return sync.OnceFunc(func() {
 		cancel()
 		<-done
 	})
+}
+
+// metric returns the sum of a metric's values, of those with a label value where one is given.
+func (o *owner) metric(name string, label ...string) (sum float64) {
+	o.w.t.Helper()
+	families, err := o.registry.Gather()
+	if err != nil {
+		o.w.t.Fatal(err)
+	}
+	for _, f := range families {
+		if f.GetName() != "linkpulse_tally_"+name {
+			continue
+		}
+		for _, m := range f.GetMetric() {
+			if len(label) > 0 && !slices.ContainsFunc(m.GetLabel(), func(l *dto.LabelPair) bool { return l.GetValue() == label[0] }) {
+				continue
+			}
+			sum += m.GetCounter().GetValue() + m.GetGauge().GetValue()
+		}
+	}
+	return sum
+}
+
+// run makes a new process the owner until what it returns is called.
+func (w *world) run() (stop func()) {
+	w.t.Helper()
+	return w.owner().run()
 }
 
 // want waits and holds what is stored against the fold of the whole log.
@@ -168,6 +209,9 @@ func (m *memory) rollBack(batches int) {
 	})
 }
 
+// roundTrip is how long a call takes, half of it each way.
+const roundTrip = 2 * time.Millisecond
+
 func (m *memory) failing(call string) (before, after error) {
 	m.calls++
 	if m.fail == nil {
@@ -177,6 +221,8 @@ func (m *memory) failing(call string) (before, after error) {
 }
 
 func (m *memory) Position(context.Context, int32) (totals.Position, error) {
+	time.Sleep(roundTrip / 2)
+	defer time.Sleep(roundTrip / 2)
 	m.mu.Lock()
 	defer m.mu.Unlock()
 	if before, after := m.failing("position"); before != nil || after != nil {
@@ -189,6 +235,8 @@ func (m *memory) Position(context.Context, int32) (totals.Position, error) {
 }
 
 func (m *memory) Apply(_ context.Context, b *totals.Batch) error {
+	time.Sleep(roundTrip / 2)
+	defer time.Sleep(roundTrip / 2)
 	m.mu.Lock()
 	defer m.mu.Unlock()
 	before, after := m.failing("apply")
