@@ -74,7 +74,14 @@ func (c *Cluster) Own(ctx context.Context, group, topic string, work func(contex
 	if err != nil {
 		return err
 	}
-	defer leave(member, conns)
+	left := make(chan struct{})
+	defer func() { <-left }()
+	ctx, cancel := context.WithCancel(ctx)
+	defer cancel()
+	context.AfterFunc(ctx, func() {
+		defer close(left)
+		leave(member, conns)
+	})
 	var pause backoff
 	told := ""
 	for {
@@ -106,12 +113,17 @@ func (c *Cluster) runGeneration(
 		a.Partitions = append(a.Partitions, int32(p.ID)) //nolint:gosec // Kafka's partitions are 32 bits
 	}
 	done := make(chan struct{})
-	generation.Start(func(own context.Context) {
+	generation.Start(func(generation context.Context) {
 		defer close(done)
-		own, cancel := context.WithCancel(own)
+		own, cancel := context.WithCancel(generation)
 		defer cancel()
 		defer context.AfterFunc(ctx, cancel)()
 		work(own, a)
+		if ctx.Err() != nil {
+			// The library asks for the next assignment as soon as this function has returned. Unless it knows by then that
+			// the member is leaving, the others wait for a member that joins to leave.
+			<-generation.Done()
+		}
 	})
 	<-done
 }
