@@ -59,7 +59,7 @@ func TestTotalsFromTheEnvironment(t *testing.T) {
 		t.Fatalf("%+v, %v", c.Totals.Export, err)
 	}
 	c, err = parse(t, []string{"totals", "verify", "--links=a,b", "--base", "x"}, append(environ, "LINKPULSE_PARTITIONS=3")...)
-	if v := &c.Totals.Verify; err != nil || !slices.Equal(v.Links, []string{"a", "b"}) || v.Partition != -1 || v.Base != "x" {
+	if v := &c.Totals.Verify; err != nil || !slices.Equal(v.Links, []string{"a", "b"}) || v.Partition != nil || v.Base != "x" {
 		t.Fatalf("%+v, %v", v, err)
 	}
 }

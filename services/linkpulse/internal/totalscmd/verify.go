@@ -21,7 +21,7 @@ type Verify struct {
 	Connection `embed:""`
 
 	Links     []string `help:"Links to compare; all by default." placeholder:"LINK"`
-	Partition int      `help:"Partition to compare; all by default." default:"-1"`
+	Partition *int     `help:"Partition to compare; all by default." placeholder:"N"`
 	Base      string   `help:"Backup to count on from, where the log does not start at 0 any more." placeholder:"FILE"`
 	JSON      bool     `help:"Print one JSON object per partition."`
 }
@@ -34,7 +34,7 @@ func (c *Verify) Check() error {
 			errs = append(errs, fmt.Errorf("--links: %q: %w", link, err))
 		}
 	}
-	if len(c.Links) > 0 && c.Partition >= 0 {
+	if len(c.Links) > 0 && c.Partition != nil {
 		errs = append(errs, errors.New("--links and --partition: a link says in which partition it is"))
 	}
 	return errors.Join(errs...)
@@ -76,7 +76,7 @@ type verifier struct {
 
 // Run compares and prints.
 func (c *Verify) Run(ctx context.Context, env Env) error {
-	unknown := func(err error) error { return &exitError{exitUnknown, err} }
+	unknown := func(err error) error { return cut(ctx, &exitError{exitUnknown, err}, exitUnknown) }
 	s, err := connect(ctx, &c.Connection, env)
 	if err != nil {
 		return unknown(err)
@@ -102,7 +102,7 @@ func (c *Verify) Run(ctx context.Context, env Env) error {
 	for _, p := range partitions {
 		verdict := v.verify(ctx, p)
 		if ctx.Err() != nil {
-			return unknown(fmt.Errorf("it was told to end: %w", context.Cause(ctx)))
+			return unknown(context.Cause(ctx))
 		}
 		tally[verdict.Verdict]++
 		if err := v.print(&verdict); err != nil {
@@ -121,11 +121,11 @@ func (c *Verify) Run(ctx context.Context, env Env) error {
 // selected returns the partitions to compare.
 func (v *verifier) selected() ([]int32, error) {
 	all := v.partitions()
-	switch {
-	case v.cmd.Partition >= len(all):
-		return nil, fmt.Errorf("--partition: there are %d", len(all))
-	case v.cmd.Partition >= 0:
-		return all[v.cmd.Partition : v.cmd.Partition+1], nil
+	switch p := v.cmd.Partition; {
+	case p != nil && (*p < 0 || *p >= len(all)):
+		return nil, fmt.Errorf("--partition: there are %d, from 0", len(all))
+	case p != nil:
+		return all[*p : *p+1], nil
 	case len(v.cmd.Links) == 0:
 		return all, nil
 	}
