@@ -198,7 +198,10 @@ func (w *world) lostAck() fault {
 
 func (w *world) slowDashboard() fault {
 	d, stall := w.dashboard(), w.seconds(25)
-	return fault{fmt.Sprintf("%s does not read for %v", d.name, stall), func(*world) { d.slowDown(stall) }}
+	return fault{fmt.Sprintf("%s does not read for %v", d.name, stall), func(w *world) {
+		w.slowed[d.name] = true // nothing else runs on this goroutine
+		d.slowDown(stall)
+	}}
 }
 
 func (w *world) slowNetwork() fault {

@@ -26,40 +26,75 @@ func readLog(ctx context.Context, d deployment.Record, opts ...kgo.Opt) (history
 		return log, err
 	}
 	defer client.Close()
-	left, err := readEnds(ctx, client, d.Topic, &log)
-	if err != nil {
-		return log, err
-	}
-	for left > 0 {
-		fetches := client.PollFetches(ctx)
-		if err := fetches.Err0(); err != nil {
-			return log, fmt.Errorf("reading the log, %d records to go: %w", left, err)
+	// A broker that stood still may take itself for the leader a moment longer and tell an end that is none any more. So
+	// the ends are asked for until they are those of what was read, twice in a row.
+	for agreed := 0; agreed < 2; {
+		if err := readEnds(ctx, client, d.Topic, &log); err != nil {
+			return log, err
 		}
-		fetches.EachRecord(func(r *kgo.Record) {
-			p := &log.Partitions[r.Partition]
-			p.Records = append(p.Records, history.Record{
-				Offset: r.Offset, TimeMs: r.Timestamp.UnixMilli(), Key: r.Key, Value: r.Value,
-			})
-			left--
-		})
+		switch missing, beyond := compareEnds(&log); {
+		case missing > 0:
+			if err := readOn(ctx, client, &log, missing); err != nil {
+				return log, err
+			}
+			agreed = 0
+		case beyond:
+			agreed = 0
+		default:
+			agreed++
+		}
+		if agreed < 2 {
+			client.ForceMetadataRefresh()
+			pause(ctx, 100*time.Millisecond)
+		}
 	}
 	return log, nil
 }
 
-// readEnds asks where the partitions end and returns how many records there are. A broker that was killed or stood still
-// has just come back, so there may be no leader yet: it asks until there is one.
-func readEnds(ctx context.Context, client *kgo.Client, topic string, log *history.Log) (records int64, err error) {
+// compareEnds returns how many records are still to be read, and whether more were read than the ends allow.
+func compareEnds(log *history.Log) (missing int64, beyond bool) {
+	for _, p := range log.Partitions {
+		n := p.End - int64(len(p.Records))
+		missing += max(n, 0)
+		beyond = beyond || n < 0
+	}
+	return missing, beyond
+}
+
+// readOn reads at least that many records.
+func readOn(ctx context.Context, client *kgo.Client, log *history.Log, missing int64) error {
+	for missing > 0 {
+		fetches := client.PollFetches(ctx)
+		if err := fetches.Err0(); err != nil {
+			return fmt.Errorf("reading the log, %d records to go: %w", missing, err)
+		}
+		fetches.EachRecord(func(r *kgo.Record) {
+			p := &log.Partitions[r.Partition]
+			if int64(len(p.Records)) < p.End {
+				missing--
+			}
+			p.Records = append(p.Records, history.Record{
+				Offset: r.Offset, TimeMs: r.Timestamp.UnixMilli(), Key: r.Key, Value: r.Value,
+			})
+		})
+	}
+	return nil
+}
+
+// readEnds asks where the partitions end. A broker that was killed or stood still has just come back, so there may be no
+// leader yet: it asks until there is one.
+func readEnds(ctx context.Context, client *kgo.Client, topic string, log *history.Log) error {
 	for {
-		records, err = askEnds(ctx, client, topic, log)
+		err := askEnds(ctx, client, topic, log)
 		if !kerr.IsRetriable(err) || ctx.Err() != nil {
-			return records, err
+			return err
 		}
 		pause(ctx, 100*time.Millisecond)
 	}
 }
 
-// askEnds is readEnds without patience. The topic has no transactions and is not compacted, so every offset is a record.
-func askEnds(ctx context.Context, client *kgo.Client, topic string, log *history.Log) (records int64, err error) {
+// askEnds is readEnds without patience. The topic has no transactions and is not compacted: every offset is a record.
+func askEnds(ctx context.Context, client *kgo.Client, topic string, log *history.Log) error {
 	asked := kmsg.NewListOffsetsRequestTopic()
 	asked.Topic = topic
 	for p := range log.Partitions {
@@ -72,17 +107,16 @@ func askEnds(ctx context.Context, client *kgo.Client, topic string, log *history
 	req.Topics = append(req.Topics, asked)
 	for _, shard := range client.RequestSharded(ctx, req) {
 		if shard.Err != nil {
-			return 0, shard.Err
+			return shard.Err
 		}
 		for _, t := range shard.Resp.(*kmsg.ListOffsetsResponse).Topics {
 			for _, p := range t.Partitions {
 				if err := kerr.ErrorForCode(p.ErrorCode); err != nil {
-					return 0, err
+					return err
 				}
 				log.Partitions[p.Partition].End = p.Offset
-				records += p.Offset
 			}
 		}
 	}
-	return records, nil
+	return nil
 }
