@@ -49,7 +49,8 @@ func (s *Service) tallyEpoch(ctx context.Context, record deployment.Record) (nex
 	}()
 	t := tally.New(tally.Config{Partitions: record.Partitions, Fold: record.Fold()}, tally.Deps{
 		Source: s.cluster.Source(record.Topic), Store: s.totals.Epoch(record.Epoch, totals.RuleOf(record.Fold())),
-		Log: s.log.Named("tally"), Metrics: s.tallies,
+		Retention: func(ctx context.Context) (time.Duration, error) { return s.cluster.Retention(ctx, record.Topic) },
+		Log:       s.log.Named("tally"), Metrics: s.tallies,
 	})
 	go func() {
 		owned <- s.cluster.Own(ctx, tallyGroup, record.Topic, func(ctx context.Context, a *kafkalog.Assignment) {

@@ -70,6 +70,7 @@ func (w *worker) apply(ctx context.Context, b *totals.Batch) error {
 		}
 		if err == nil {
 			w.applied.Store(b.To)
+			w.resume()
 			w.metrics.apply(b, time.Since(begun))
 			return nil
 		}
@@ -99,5 +100,6 @@ func (w *worker) reread(ctx context.Context) error {
 	case pos.Next != w.applied.Load():
 		return &totals.RefusedError{Have: pos.Next}
 	}
+	w.resume()
 	return nil
 }

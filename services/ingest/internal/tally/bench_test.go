@@ -62,7 +62,7 @@ func tallyOnce(b *testing.B, addr string, clicks int) {
 		b.Fatal(err)
 	}
 	log := &constantLog{records: benchRecords(clicks)}
-	tally := New(Config{Partitions: 1, Fold: params}, Deps{Source: log, Store: epoch, Log: zap.NewNop(), Metrics: m})
+	tally := New(Config{Partitions: 1, Fold: params}, Deps{Source: log, Store: epoch, Log: zap.NewNop(), Metrics: m, Retention: forever})
 	ctx, cancel := context.WithCancel(b.Context())
 	done := make(chan struct{})
 	before, begun := cpu(b), time.Now()
@@ -94,6 +94,8 @@ func BenchmarkStretch(b *testing.B) {
 		s.count(&records[i%len(records)], false, now)
 	}
 }
+
+func forever(context.Context) (time.Duration, error) { return 0, nil }
 
 func cpu(b *testing.B) time.Duration {
 	b.Helper()

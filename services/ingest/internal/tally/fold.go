@@ -28,6 +28,9 @@ func (w *worker) foldAll(ctx context.Context, next int64, pause *backoff) error 
 			w.log.Warn("offsets without a record, fetched twice: a foreign producer writes to the topic",
 				zap.Int64("offsets", chunk.Holes), zap.Int64("before", chunk.Next))
 		}
+		if err := w.cut.check(chunk, next); err != nil {
+			return err
+		}
 		if err := w.queue.room(ctx); err != nil {
 			return err
 		}

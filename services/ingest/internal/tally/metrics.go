@@ -87,7 +87,10 @@ func (m *Metrics) of(partition int32) *partitionMetrics {
 	}
 }
 
-func (m *partitionMetrics) own() { m.owned.Set(1) }
+func (m *partitionMetrics) own() {
+	m.owned.Set(1)
+	m.resume()
+}
 
 // disown makes the partition's owner the only one who reports on it.
 func (m *partitionMetrics) disown() {

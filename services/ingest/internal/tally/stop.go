@@ -15,7 +15,8 @@ type Reason string
 const (
 	// Missing: there are no totals, and the log does not start at 0 any more.
 	Missing Reason = "missing"
-	// Lost: the log begins behind the totals; what lay between is gone.
+	// Lost: the log begins behind the totals, and what lay between is gone; or what lay before them is, which decides about
+	// duplicates.
 	Lost Reason = "lost"
 	// Recreated: the totals are of another log than this one.
 	Recreated Reason = "recreated"
@@ -50,7 +51,15 @@ func stopMissing(start int64) error {
 func stopLost(next, start int64) error {
 	return &StopError{
 		Lost, fmt.Sprintf("the totals are those at offset %d, and the log begins at %d: the clicks between are gone", next, start),
-		"Restore a younger backup with `linkpulse totals import`, or begin a new epoch with `linkpulse totals rebuild`",
+		"Begin a new epoch with `linkpulse totals rebuild`, from a younger backup if there is one",
+	}
+}
+
+func stopTooFarBehind(offset int64, at time.Time, start int64) error {
+	return &StopError{
+		Lost, fmt.Sprintf("the record at %d is of %s, and the clicks before %d, of which it may be a duplicate, were cut from the log",
+			offset, at.UTC().Format(time.RFC3339), start),
+		"Begin a new epoch with `linkpulse totals rebuild`, and keep clicks for longer than a tally can be away",
 	}
 }
 

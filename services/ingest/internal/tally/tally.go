@@ -4,6 +4,7 @@ import (
 	"context"
 	"strconv"
 	"sync"
+	"time"
 
 	"go.uber.org/zap"
 
@@ -26,8 +27,11 @@ type Config struct {
 
 // Deps are what a Tally uses. All of them are required.
 type Deps struct {
-	Source  feed.Source
-	Store   Store
+	Source feed.Source
+	Store  Store
+	// Retention returns for how long the log keeps records; 0 is for ever, or not known.
+	Retention func(context.Context) (time.Duration, error)
+
 	Log     *zap.Logger
 	Metrics *Metrics
 }

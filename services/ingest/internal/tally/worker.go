@@ -19,12 +19,15 @@ type worker struct {
 	params    fold.Params
 	source    feed.Source
 	store     Store
+	retention func(context.Context) (time.Duration, error)
 	log       *zap.Logger
 	metrics   *partitionMetrics
 
-	// fold is nil until the partition is owned for the first time: it is megabytes. It knows the log from the offset from on.
+	// fold is nil until the partition is owned for the first time: it is megabytes. It knows the log from the offset from on,
+	// and not what was cut of its first window.
 	fold *fold.Fold
 	from int64
+	cut  cut
 	// last is of the last record that the fold knows.
 	last totals.Fingerprint
 	// beyondSince is when the log was first seen to end below the totals; zero while it does not.
@@ -39,7 +42,7 @@ type worker struct {
 
 func newWorker(partition int32, cfg Config, deps Deps) *worker {
 	return &worker{
-		partition: partition, params: cfg.Fold, source: deps.Source, store: deps.Store,
+		partition: partition, params: cfg.Fold, source: deps.Source, store: deps.Store, retention: deps.Retention,
 		log:     deps.Log.With(zap.Int32("partition", partition)),
 		metrics: deps.Metrics.of(partition),
 	}
@@ -83,11 +86,13 @@ func (w *worker) pause(ctx context.Context, err error, pause *backoff) {
 	}
 }
 
-// resume says that nothing needs an operator any more. An interruption alone does not tell that.
+// resume says that nothing needs an operator any more, once something was applied or there was nothing to apply: what stops
+// a worker may show only then.
 func (w *worker) resume() {
-	if w.stopped != "" {
-		w.log.Info("the tally goes on", zap.String("stopped", string(w.stopped)))
+	if w.stopped == "" {
+		return
 	}
+	w.log.Info("the tally goes on", zap.String("stopped", string(w.stopped)))
 	w.stopped = ""
 	w.metrics.resume()
 }
@@ -99,7 +104,6 @@ func (w *worker) tally(ctx context.Context, pause *backoff) error {
 	if err != nil {
 		return stopFor(err)
 	}
-	w.resume()
 	w.queue = newQueue(w.partition, next)
 	ctx, cancel := context.WithCancelCause(ctx)
 	defer cancel(nil)
@@ -216,6 +220,9 @@ func (w *worker) align(ctx context.Context, pos totals.Position, start int64) er
 		return err
 	}
 	if !keep {
+		if w.cut, err = w.findCut(ctx, warmFrom, pos.Next); err != nil {
+			return err
+		}
 		w.metrics.warmUps.Inc()
 		if w.fold == nil {
 			w.fold = fold.New(w.params)

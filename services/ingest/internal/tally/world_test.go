@@ -33,6 +33,8 @@ type world struct {
 	log    *feedtest.Topic
 	whole  *feedtest.Topic // what was ever appended: retention does not touch it
 	store  *memory
+	// retention is what the log says of itself; 0 is for ever.
+	retention time.Duration
 }
 
 func newWorld(t *testing.T, window int64) *world {
@@ -68,7 +70,10 @@ func (w *world) owner() *owner {
 	if err != nil {
 		w.t.Fatal(err)
 	}
-	o.tally = New(Config{Partitions: 1, Fold: w.params}, Deps{Source: w.log, Store: w.store, Log: zaptest.NewLogger(w.t), Metrics: m})
+	o.tally = New(Config{Partitions: 1, Fold: w.params}, Deps{
+		Source: w.log, Store: w.store, Log: zaptest.NewLogger(w.t), Metrics: m,
+		Retention: func(context.Context) (time.Duration, error) { return w.retention, nil },
+	})
 	return o
 }
 
