@@ -11,8 +11,8 @@ import (
 const (
 	// holdFor is for how long the lock outlives a process that was killed, and lateFor, which is less, for how long what
 	// depends on it may take since it was sure: a process that was stopped meanwhile finds that its time is over.
-	holdFor = time.Minute
-	lateFor = 30 * time.Second
+	holdFor = 2 * time.Minute
+	lateFor = 75 * time.Second
 	// holdEvery is how often it is extended.
 	holdEvery = 15 * time.Second
 )
@@ -72,7 +72,10 @@ func (h *holder) release(ctx context.Context) {
 	_ = h.lock.Release(late) // it ends by itself
 }
 
+// endFor is for how long somebody who told a command to end waits for it at most.
+const endFor = 20 * time.Second
+
 // afterwards returns a context for what must be done although ctx has ended.
 func afterwards(ctx context.Context) (context.Context, context.CancelFunc) {
-	return context.WithTimeout(context.WithoutCancel(ctx), lateFor)
+	return context.WithTimeout(context.WithoutCancel(ctx), endFor)
 }

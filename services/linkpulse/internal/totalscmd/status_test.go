@@ -12,6 +12,7 @@ import (
 func linkOf(partition int32) string { return []string{"a", "d"}[partition] }
 
 func TestStatus(t *testing.T) {
+	t.Parallel()
 	begun(t, func(w *world) {
 		w.wantWaiting()
 		w.click("a1", "a2", "d1!", "a3")
@@ -69,6 +70,7 @@ func TestStatusOfWhatStopped(t *testing.T) {
 		"redis is away": {func(w *world) { w.redis.Away(true) }, Unknown, "connect"},
 	} {
 		t.Run(name, func(t *testing.T) {
+			t.Parallel()
 			begun(t, func(w *world) {
 				w.click(one+"1", one+"2", one+"3", one+"4")
 				w.tally()
@@ -85,6 +87,8 @@ func TestStatusOfWhatStopped(t *testing.T) {
 // recreate creates the topic anew, with so many other clicks in each partition.
 func (w *world) recreate(clicks int) {
 	w.t.Helper()
+	w.close()
+	w.open()
 	if err := w.fake.DeleteTopic("clicks"); err != nil {
 		w.t.Fatal(err)
 	}
@@ -96,6 +100,7 @@ func (w *world) recreate(clicks int) {
 }
 
 func TestStatusTellsOfLeftovers(t *testing.T) {
+	t.Parallel()
 	begun(t, func(w *world) {
 		w.tally()
 		next := w.store.Epoch(2, totals.Rule{})
@@ -109,6 +114,7 @@ func TestStatusTellsOfLeftovers(t *testing.T) {
 }
 
 func TestStatusWithoutADeployment(t *testing.T) {
+	t.Parallel()
 	inWorld(t, func(w *world) {
 		if o := w.refused(&Status{}, "linkpulse init"); o.code() != 1 {
 			w.t.Errorf("%v", o)

@@ -6,12 +6,12 @@ import (
 	"errors"
 	"flag"
 	"fmt"
-	"io"
 	"net"
 	"os"
 	"path/filepath"
 	"reflect"
 	"strings"
+	"sync/atomic"
 	"testing"
 	"testing/synctest"
 	"time"
@@ -45,10 +45,12 @@ type world struct {
 	store   *totals.Store
 	dir     string
 
+	producers map[string]*kafkalog.Producer // by topic, as long as the cluster is open
+
 	stdin  string
 	asked  bool                             // somebody is at stdin
 	during func(ctx context.Context, n int) // called before each dial; nil: nothing
-	dials  int
+	dials  atomic.Int64
 	clicks map[string][partitions][]occurred // what each topic was ever given
 }
 
@@ -62,8 +64,11 @@ type occurred struct {
 
 func inWorld(t *testing.T, test func(w *world)) {
 	t.Helper()
-	t.Parallel()
-	dir := t.TempDir()
+	inBubble(t, t.TempDir(), test)
+}
+
+func inBubble(t *testing.T, dir string, test func(w *world)) {
+	t.Helper()
 	synctest.Test(t, func(t *testing.T) { newWorld(t, dir, test) })
 }
 
@@ -75,12 +80,42 @@ func newWorld(t *testing.T, dir string, test func(w *world)) {
 		t.Fatal(err)
 	}
 	defer w.fake.Close()
-	if w.cluster, err = kafkalog.Open(kafkalog.Config{Brokers: w.fake.ListenAddrs()}, kafkalog.WithDialer(w.network.DialContext)); err != nil {
-		t.Fatal(err)
-	}
-	defer w.cluster.Close()
-	w.store = w.redis.Open(t)
+	w.open()
 	test(w)
+	w.redis.Latency(0)
+	w.sleep(time.Minute) // what is on its way arrives
+	w.close()
+}
+
+func (w *world) open() {
+	w.t.Helper()
+	w.producers = map[string]*kafkalog.Producer{}
+	var err error
+	if w.cluster, err = kafkalog.Open(kafkalog.Config{Brokers: w.fake.ListenAddrs()}, kafkalog.WithDialer(w.network.DialContext)); err != nil {
+		w.t.Fatal(err)
+	}
+	if w.store, err = totals.Open(totalstest.Config(), totals.WithDialer(w.redis.Dial)); err != nil {
+		w.t.Fatal(err)
+	}
+}
+
+func (w *world) close() {
+	w.t.Helper()
+	for _, p := range w.producers {
+		if err := p.Close(w.t.Context()); err != nil {
+			w.t.Error(err)
+		}
+	}
+	w.store.Close()
+	w.cluster.Close()
+}
+
+// sleep waits without connections: hours of virtual time are a while to ping through.
+func (w *world) sleep(d time.Duration) {
+	w.t.Helper()
+	w.close()
+	time.Sleep(d)
+	w.open()
 }
 
 // begun is inWorld with a deployment: a window of 10 records and an hour.
@@ -120,8 +155,7 @@ func (w *world) epoch() *totals.Epoch {
 
 func (w *world) dial(ctx context.Context, network, address string) (net.Conn, error) {
 	if w.during != nil {
-		w.dials++
-		w.during(ctx, w.dials)
+		w.during(ctx, int(w.dials.Add(1)))
 	}
 	if address == totalstest.Addr {
 		return w.redis.Dial(ctx, network, address)
@@ -133,10 +167,7 @@ func (w *world) dial(ctx context.Context, network, address string) (net.Conn, er
 func (w *world) click(clicks ...string) {
 	w.t.Helper()
 	topic := w.record().Topic
-	p, err := w.cluster.NewProducer(w.t.Context(), kafkalog.ProducerConfig{Topic: topic, Partitions: partitions})
-	if err != nil {
-		w.t.Fatal(err)
-	}
+	p := w.producer(topic)
 	all := w.clicks[topic]
 	for _, c := range clicks {
 		c, bot := strings.CutSuffix(c, "!")
@@ -149,9 +180,18 @@ func (w *world) click(clicks ...string) {
 		all[at] = append(all[at], o)
 	}
 	w.clicks[topic] = all
-	if err := p.Close(w.t.Context()); err != nil {
-		w.t.Fatal(err)
+}
+
+func (w *world) producer(topic string) *kafkalog.Producer {
+	w.t.Helper()
+	if w.producers[topic] == nil {
+		p, err := w.cluster.NewProducer(w.t.Context(), kafkalog.ProducerConfig{Topic: topic, Partitions: partitions})
+		if err != nil {
+			w.t.Fatal(err)
+		}
+		w.producers[topic] = p
 	}
+	return w.producers[topic]
 }
 
 // cut removes the records below an offset, as retention does.
@@ -366,6 +406,29 @@ func (w *world) keys() map[string]map[string]string {
 	return all
 }
 
+// keysInUse is keys without what expires by itself although nothing ever comes of it.
+func (w *world) keysInUse() map[string]map[string]string {
+	w.t.Helper()
+	all := w.keys()
+	for key := range all {
+		if strings.Contains(key, ":staged:") {
+			if ttl := w.redis.TTL(key); ttl <= 0 || ttl > time.Hour {
+				w.t.Errorf("%s expires in %v", key, ttl)
+			}
+			delete(all, key)
+		}
+	}
+	return all
+}
+
+// add changes a number in Redis behind everybody's back.
+func (w *world) add(key, field string, n int) {
+	w.t.Helper()
+	if _, err := w.redis.HIncrBy(key, field, n); err != nil {
+		w.t.Fatal(err)
+	}
+}
+
 func (w *world) golden(name, got string) {
 	w.t.Helper()
 	path := filepath.Join("testdata", name)
@@ -379,5 +442,3 @@ func (w *world) golden(name, got string) {
 		w.t.Errorf("%s: %v\ngot:\n%s\nwant:\n%s", name, err, got, want)
 	}
 }
-
-var _ io.Writer = (*printer)(nil)
