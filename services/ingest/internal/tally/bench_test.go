@@ -1,12 +1,15 @@
 package tally
 
 import (
+	"bufio"
 	"context"
+	"encoding/binary"
 	"fmt"
 	"math/rand/v2"
 	"net"
 	"os/exec"
 	"path/filepath"
+	"strings"
 	"syscall"
 	"testing"
 	"time"
@@ -38,8 +41,9 @@ func benchRecords(n int) []fold.Record {
 	return records
 }
 
-// BenchmarkTally tallies a log that is in memory into a real Redis, from an empty fold to the last total. "cpu-ns/click"
-// is the CPU time of this process, the log's reader included; Redis works beside it.
+// BenchmarkTally tallies a log that is in memory into a real Redis with a file of appended commands, from an empty fold to
+// the last total. "tally-ns/click" is the CPU time of this process, the reader of the log included, "redis-ns/click" that of
+// Redis, which works beside it.
 func BenchmarkTally(b *testing.B) {
 	addr := redisServer(b)
 	for b.Loop() {
@@ -65,7 +69,7 @@ func tallyOnce(b *testing.B, addr string, clicks int) {
 	tally := New(Config{Partitions: 1, Fold: params}, Deps{Source: log, Store: epoch, Log: zap.NewNop(), Metrics: m, Retention: forever})
 	ctx, cancel := context.WithCancel(b.Context())
 	done := make(chan struct{})
-	before, begun := cpu(b), time.Now()
+	before, redisBefore, begun := cpu(b), redisCPU(b, addr), time.Now()
 	b.StartTimer()
 	go func() {
 		defer close(done)
@@ -75,23 +79,71 @@ func tallyOnce(b *testing.B, addr string, clicks int) {
 		time.Sleep(time.Millisecond) // a real Redis: there is nothing to synchronise on
 	}
 	b.StopTimer()
-	spent, took := cpu(b)-before, time.Since(begun)
+	took := time.Since(begun)
+	spent, redisSpent := cpu(b)-before, redisCPU(b, addr)-redisBefore
 	cancel()
 	<-done
 	b.ReportMetric(float64(clicks)/took.Seconds(), "clicks/s")
-	b.ReportMetric(float64(spent.Nanoseconds())/float64(clicks), "cpu-ns/click")
+	b.ReportMetric(float64(clicks)/spent.Seconds(), "clicks/cpu-s")
+	b.ReportMetric(float64(spent.Nanoseconds())/float64(clicks), "tally-ns/click")
+	b.ReportMetric(float64(redisSpent.Nanoseconds())/float64(clicks), "redis-ns/click")
 	b.StartTimer()
 }
 
-// BenchmarkStretch is the collecting of what counts, without the fold.
-func BenchmarkStretch(b *testing.B) {
-	records, s, now := benchRecords(10_000), newStretch(0), time.Now()
+// foldingWorker folds chunk after chunk without a log or a store.
+type foldingWorker struct {
+	*worker
+	records []fold.Record // folded again and again, with other event ids
+	chunk   feed.Chunk
+}
+
+// newFoldingWorker returns one that is warm.
+func newFoldingWorker(tb testing.TB) *foldingWorker {
+	tb.Helper()
+	m, err := NewMetrics(prometheus.NewRegistry())
+	if err != nil {
+		tb.Fatal(err)
+	}
+	cfg := Config{Partitions: 1, Fold: fold.Params{Window: 50_000, Within: time.Hour}}
+	w := &foldingWorker{
+		worker:  newWorker(0, cfg, Deps{Log: zap.NewNop(), Metrics: m, Retention: forever}),
+		records: benchRecords(40 * feed.MaxRecords),
+	}
+	w.fold, w.queue = fold.New(cfg.Fold), newQueue(0, 0)
+	for w.chunk.Next < 2*cfg.Fold.Window {
+		w.step()
+	}
+	return w
+}
+
+// step folds a chunk, and throws the batch away when it is full.
+func (w *foldingWorker) step() {
+	at := int(w.chunk.Next) % len(w.records)
+	w.chunk.Records = w.records[at : at+feed.MaxRecords]
+	for i := range w.chunk.Records {
+		r := &w.chunk.Records[i]
+		r.Offset = w.chunk.Next
+		binary.LittleEndian.PutUint64(r.Value[len(r.Value)-8:], uint64(r.Offset)) // the end of its event id
+		w.chunk.Next++
+	}
+	w.foldChunk(&w.chunk, 0)
+	w.queue.mu.Lock()
+	full := w.queue.growing.isFull()
+	w.queue.mu.Unlock()
+	if full {
+		w.queue.take()
+	}
+}
+
+// BenchmarkFold is a click's way from a chunk of the log into a batch: the fold and the collecting of what counts. An
+// operation is a click.
+func BenchmarkFold(b *testing.B) {
+	w := newFoldingWorker(b)
 	b.ReportAllocs()
 	for i := 0; b.Loop(); i++ {
-		if i%len(records) == 0 {
-			s.begin(0)
+		if i%feed.MaxRecords == 0 {
+			w.step()
 		}
-		s.count(&records[i%len(records)], false, now)
 	}
 }
 
@@ -104,6 +156,31 @@ func cpu(b *testing.B) time.Duration {
 		b.Fatal(err)
 	}
 	return time.Duration(u.Utime.Nano() + u.Stime.Nano())
+}
+
+// redisCPU asks a Redis for the CPU time that it has used.
+func redisCPU(b *testing.B, addr string) (used time.Duration) {
+	b.Helper()
+	conn, err := (&net.Dialer{}).DialContext(b.Context(), "tcp", addr)
+	if err != nil {
+		b.Fatal(err)
+	}
+	defer conn.Close()
+	if _, err := fmt.Fprint(conn, "INFO cpu\r\nQUIT\r\n"); err != nil {
+		b.Fatal(err)
+	}
+	for lines := bufio.NewScanner(conn); lines.Scan(); {
+		name, value, _ := strings.Cut(lines.Text(), ":")
+		if name != "used_cpu_user" && name != "used_cpu_sys" {
+			continue
+		}
+		part, err := time.ParseDuration(value + "s")
+		if err != nil {
+			b.Fatal(err)
+		}
+		used += part
+	}
+	return used
 }
 
 // constantLog is one partition that does not change.

@@ -3,6 +3,9 @@ package tally
 import (
 	"testing"
 	"time"
+
+	"github.com/linkpulse/linkpulse/pkg/fold"
+	"github.com/linkpulse/linkpulse/pkg/fold/feed"
 )
 
 // D = 3, W = 1 h, and a log that keeps records for 4 h: a1 was counted, then sent again, and nobody tallied until the first
@@ -64,4 +67,24 @@ func TestAllOfTheLogWasCut(t *testing.T) {
 		w.click("a1", "a3", "a3")
 		w.want(soon)
 	})
+}
+
+func TestCutCheck(t *testing.T) {
+	t.Parallel()
+	c := cut{below: 13, notBeforeMs: 1000}
+	for _, test := range []struct {
+		name           string
+		offset, timeMs int64
+		stops          bool
+	}{
+		{"in the totals already", 9, 999, false},
+		{"old, and a window begins before the log", 12, 999, true},
+		{"young", 12, 1000, false},
+		{"old, and its window is there", 13, 999, false},
+	} {
+		err := c.check(&feed.Chunk{Records: []fold.Record{{Offset: test.offset, TimeMs: test.timeMs}}}, 10)
+		if (err != nil) != test.stops {
+			t.Errorf("%s: %v", test.name, err)
+		}
+	}
 }

@@ -1,12 +1,17 @@
 package tally
 
 import (
+	"fmt"
 	"math"
 	"reflect"
 	"testing"
 	"time"
 
+	dto "github.com/prometheus/client_model/go"
+	"pgregory.net/rapid"
+
 	"github.com/linkpulse/linkpulse/pkg/fold"
+	"github.com/linkpulse/linkpulse/pkg/fold/feed"
 	"github.com/linkpulse/linkpulse/pkg/totals"
 )
 
@@ -52,19 +57,62 @@ func TestStretch(t *testing.T) {
 	}
 }
 
-// A click on a link that was seen before allocates nothing.
-func TestStretchDoesNotAllocate(t *testing.T) {
-	now := time.Now()
-	s := newStretch(0)
-	records := benchRecords(1000)
-	fill := func() {
-		s.begin(0)
-		for i := range records {
-			s.count(&records[i], false, now)
+// Whatever is clicked in whatever order of times, a stretch adds up to what a map of maps does, and names nothing twice.
+func TestStretchAddsUp(t *testing.T) {
+	t.Parallel()
+	now := time.Unix(100_000*60, 0)
+	s := newStretch(0) // used again and again, as by a worker
+	rapid.Check(t, func(t *rapid.T) {
+		type sums map[string]totals.LinkDelta
+		links, minutes := sums{}, map[int64]sums{}
+		add := func(to sums, link string, bots, atMs int64) {
+			d := to[link]
+			to[link] = totals.LinkDelta{Link: link, Count: d.Count + 1, Bots: d.Bots + bots, AtMs: atMs}
 		}
+		s.begin(0)
+		for range rapid.IntRange(0, 60).Draw(t, "clicks") {
+			link := rapid.SampledFrom([]string{"a", "b", "c", "d", "e"}).Draw(t, "link")
+			minute := 100_000 - rapid.SampledFrom([]int64{-1, 0, 1, 2, 1500, 1520}).Draw(t, "minutes ago")
+			bots := rapid.Int64Range(0, 1).Draw(t, "bots")
+			s.count(&fold.Record{Key: []byte(link), TimeMs: minute * 60_000}, bots == 1, now)
+			add(links, link, bots, minute*60_000)
+			if minute < 100_000-keptMinutes {
+				continue
+			}
+			if minutes[minute] == nil {
+				minutes[minute] = sums{}
+			}
+			add(minutes[minute], link, bots, 0)
+		}
+		hold := func(what string, got []totals.LinkDelta, want sums) {
+			if len(got) != len(want) {
+				t.Fatalf("%s: %v, want %v", what, got, want)
+			}
+			for _, d := range got {
+				if want[d.Link] != d {
+					t.Fatalf("%s: %+v, want %+v", what, d, want[d.Link])
+				}
+			}
+		}
+		hold("in all", s.batch.Links, links)
+		if len(s.batch.Minutes) != len(minutes) {
+			t.Fatalf("%d minutes, want %d", len(s.batch.Minutes), len(minutes))
+		}
+		for _, m := range s.batch.Minutes {
+			hold(fmt.Sprint("minute ", m.Minute), m.Links, minutes[m.Minute])
+		}
+	})
+}
+
+// Once warm, a click allocates nothing on its way from the chunk to the batch; the rest is the fingerprint of the last record
+// of each chunk.
+func TestFoldingDoesNotAllocate(t *testing.T) {
+	w := newFoldingWorker(t)
+	if n := testing.AllocsPerRun(200, w.step); n > 5 {
+		t.Errorf("%v allocations in a chunk of %d clicks", n, feed.MaxRecords)
 	}
-	fill()
-	if n := testing.AllocsPerRun(10, fill); n > 0 {
-		t.Errorf("%v allocations in a stretch of 1,000 clicks", n)
+	counted := &dto.Metric{}
+	if err := w.metrics.counted.Write(counted); err != nil || counted.GetCounter().GetValue() != float64(w.chunk.Next) {
+		t.Errorf("%v of %d clicks counted: %v", counted, w.chunk.Next, err)
 	}
 }

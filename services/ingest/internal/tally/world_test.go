@@ -118,7 +118,7 @@ func (w *world) run() (stop func()) {
 	return w.owner().run()
 }
 
-// want waits and holds what is stored against the fold of the whole log.
+// want waits and holds that what is stored is the fold of the whole log.
 func (w *world) want(within time.Duration) {
 	w.t.Helper()
 	time.Sleep(within)
@@ -126,21 +126,28 @@ func (w *world) want(within time.Duration) {
 	if err != nil {
 		w.t.Fatal(err)
 	}
-	want, err := recount.Run(w.t.Context(), w.whole, fold.New(w.params), recount.Request{})
+	if next := w.exact(); next != end {
+		w.t.Errorf("the totals are those at %d, the log ends at %d", next, end)
+	}
+}
+
+// exact holds that what is stored is what the log says at the offset that is stored with it, and returns that.
+func (w *world) exact() (next int64) {
+	w.t.Helper()
+	w.store.mu.Lock()
+	now := w.store.now
+	w.store.mu.Unlock()
+	want, err := recount.Run(w.t.Context(), w.whole, fold.New(w.params), recount.Request{Until: new(max(now.next, 0))})
 	if err != nil {
 		w.t.Fatal(err)
 	}
-	w.store.mu.Lock()
-	defer w.store.mu.Unlock()
-	if w.store.now.next != end {
-		w.t.Errorf("the totals are those at %d, the log ends at %d", w.store.now.next, end)
+	if !maps.Equal(now.links, want.Totals) {
+		w.t.Errorf("totals at %d: %v, the log says %v", now.next, now.links, want.Totals)
 	}
-	if !maps.Equal(w.store.now.links, want.Totals) {
-		w.t.Errorf("totals %v, the log says %v", w.store.now.links, want.Totals)
+	if !maps.Equal(now.minutes(), counts(want.Totals)) {
+		w.t.Errorf("minutes at %d add up to %v, the log says %v", now.next, now.minutes(), want.Totals)
 	}
-	if !maps.Equal(w.store.now.minutes(), counts(want.Totals)) {
-		w.t.Errorf("minutes add up to %v, the log says %v", w.store.now.minutes(), want.Totals)
-	}
+	return now.next
 }
 
 func counts(of map[string]fold.Total) map[string]int64 {
