@@ -11,5 +11,31 @@
 // TestEmbedded and TestKafka run one suite of cases over real sockets, on the embedded broker and on Apache Kafka in
 // containers.
 //
+// TestTotalsOnRealParts runs the services as processes of their own on real Kafka and real Redis, and kills, freezes,
+// empties and takes back in time what there is.
+//
 // One checker judges them all: package history.
+//
+// # What is broken where
+//
+//	a produce answer is lost, or says an error after the append    TestSimulation, TestKafka (pause)
+//	leaders move                                                   TestSimulation
+//	no leader, too few replicas                                    TestSimulation
+//	a broker is killed with -9 and comes back                      TestKafka, TestTotalsOnRealParts
+//	a broker stands still with its connections open                TestKafka, TestSimulation (black holes)
+//	a part is cut off from Kafka, one way and both                 TestSimulation
+//	ingest is killed in mid-batch, visitors try again              TestTotalsOnRealParts
+//	the same request comes again                                   TestSimulation (visitors repeat themselves)
+//	a tally is killed, at any place                                TestTotalsOnRealParts; ingest/tally TestModel
+//	two owners of a partition, one of them thought dead            TestSimulation, TestTotalsOnRealParts
+//	Redis comes back older than it was                             TestSimulation, TestTotalsOnRealParts
+//	Redis is emptied                                               TestSimulation, TestTotalsOnRealParts
+//	Redis is slow, hangs, is read-only, loads, has no memory       TestSimulation, TestTotalsOnRealParts (hangs)
+//	a gateway is killed, is restarted                              TestTotalsOnRealParts, TestSimulation
+//	every part is restarted under load                             TestSimulation, TestEmbedded
+//	retention cuts what the tally has not read                     TestTotalsOnRealParts; ingest/tally, by trace
+//	the topic is created anew                                      ingest/tally, by trace
+//	more partitions than the deployment has                        pkg/kafkalog, pkg/deployment
+//	records that are no clicks                                     pkg/fold; ingest/tally, by trace
+//	a new epoch begins under load                                  TestEpochUnderLoad
 package e2e

@@ -28,10 +28,10 @@ func (w *world) observe() {
 	}
 	rng := rand.New(rand.NewPCG(w.rng.Uint64(), 0))
 	w.people.Go(func() {
-		store, epoch := w.openTotals("observer")
+		store := w.openTotals("observer")
 		defer store.Close()
 		for ctx.Err() == nil {
-			_, _ = w.readStored(ctx, epoch) // it may be away
+			_, _ = w.readStored(ctx, store) // it may be away
 			pause(ctx, time.Duration(rng.Int64N(int64(2*time.Second))))
 		}
 	})
@@ -48,18 +48,20 @@ func (w *world) observe() {
 	})
 }
 
-func (w *world) openTotals(host string) (*totals.Store, *totals.Epoch) {
+func (w *world) openTotals(host string) *totals.Store {
 	store, err := totals.Open(
 		totals.Config{Addrs: w.stack.RedisAddrs(), Prefix: "linkpulse", Timeout: 2 * time.Second},
 		totals.WithDialer(w.net.Host(host).Dial))
 	if err != nil {
 		panic(err) // it does no I/O: the configuration is wrong
 	}
-	return store, store.Epoch(record().Epoch, totals.RuleOf(record().Fold()))
+	return store
 }
 
-// readStored records what Redis has of every link and returns where each partition is.
-func (w *world) readStored(ctx context.Context, epoch *totals.Epoch) (ends []int64, err error) {
+// readStored records what Redis has of every link in the epoch of now, and returns where each partition is.
+func (w *world) readStored(ctx context.Context, store *totals.Store) (ends []int64, err error) {
+	number := w.epoch.Load()
+	epoch := store.Epoch(number, totals.RuleOf(record().Fold()))
 	byPartition := make([][]string, record().Partitions)
 	for _, link := range append(append([]string(nil), w.links...), w.quiet...) {
 		p := click.Partition(link, record().Partitions)
@@ -73,7 +75,7 @@ func (w *world) readStored(ctx context.Context, epoch *totals.Epoch) (ends []int
 		ends = append(ends, next)
 		for _, link := range links {
 			w.recorder.Add(history.Event{Kind: history.Read, Link: link, Gateway: "redis", Count: click.Count{
-				Epoch: record().Epoch, Seq: next, Count: sums[link].Count, Bots: sums[link].Bots,
+				Epoch: number, Seq: next, Count: sums[link].Count, Bots: sums[link].Bots,
 			}})
 		}
 	}
@@ -82,9 +84,9 @@ func (w *world) readStored(ctx context.Context, epoch *totals.Epoch) (ends []int
 
 // storedEnds returns where the totals of every partition are in the end.
 func (w *world) storedEnds(ctx context.Context) []int64 {
-	store, epoch := w.openTotals("observer")
+	store := w.openTotals("observer")
 	defer store.Close()
-	ends, err := w.readStored(ctx, epoch)
+	ends, err := w.readStored(ctx, store)
 	if err != nil {
 		w.t.Errorf("reading the totals in the end: %v", err)
 	}

@@ -67,8 +67,9 @@ type world struct {
 	log      *lines
 	recorder history.Recorder
 
-	links      []string // watched by dashboards
-	quiet      []string // watched by passers-by only
+	epoch      atomic.Int64 // that stands
+	links      []string     // watched by dashboards
+	quiet      []string     // watched by passers-by only
 	dashboards []*dashboard
 	people     sync.WaitGroup // dashboards
 	stopPeople context.CancelFunc
@@ -92,10 +93,7 @@ func record() deployment.Record {
 }
 
 func simulate(t *testing.T, seed uint64) {
-	w := &world{
-		t: t, net: simnet.New(seed), rng: rand.New(rand.NewPCG(seed, 0)), log: &lines{}, restarting: make(chan struct{}, 1), slowed: make(map[string]bool),
-		links: []string{"x7Kp2", "a3bZ9", "jobs", "docs", "launch"}, quiet: []string{"podcast", "changelog"},
-	}
+	w := newWorld(t, seed)
 	defer func() {
 		if t.Failed() {
 			w.explain(seed)
