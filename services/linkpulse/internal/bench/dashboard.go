@@ -21,8 +21,8 @@ import (
 // dashboard is one connection that watches some links.
 type dashboard struct {
 	run   *run
-	shard int
-	conn  net.Conn
+	conn  net.Conn // until attach
+	line  line
 	in    frameReader
 	mask  [4]byte
 	links []int         // the links it watches
@@ -32,7 +32,7 @@ type dashboard struct {
 // subscribeChunk is how many links one subscribe names: 200 ids of the longest kind stay below the limit of a message.
 const subscribeChunk = 100
 
-// connect opens the WebSocket and subscribes. The answers are read by watch.
+// connect opens the WebSocket and subscribes. The answers are read once it is attached.
 func (d *dashboard) connect(ctx context.Context, gateway string) error {
 	at, err := url.Parse(gateway)
 	if err != nil || at.Scheme != "http" || at.Host == "" {
@@ -110,18 +110,23 @@ func (d *dashboard) handshake(ctx context.Context, at *url.URL) error {
 	return d.conn.SetDeadline(time.Time{})
 }
 
-// watch reads until the connection ends and returns why.
-func (d *dashboard) watch() error {
-	for {
-		if err := d.frames(); err != nil {
-			return err
-		}
-		n, err := d.conn.Read(d.in.space())
-		if err != nil {
-			return err
-		}
+// attach hands the connection to the notifier that watches it from now on.
+func (d *dashboard) attach(n notifier) (err error) {
+	d.line, err = n.add(d.conn, d)
+	return err
+}
+
+// readable implements handler.
+func (d *dashboard) readable() error {
+	n, err := d.line.Read(d.in.space())
+	if err == nil {
 		d.in.filled(n)
+		err = d.frames()
 	}
+	if err != nil {
+		return fmt.Errorf("a dashboard is gone: %w", err)
+	}
+	return nil
 }
 
 // frames handles every whole frame that was read. They arrived together: they share one time.
@@ -138,7 +143,7 @@ func (d *dashboard) frames() error {
 				return err
 			}
 		case opPing:
-			if _, err := d.conn.Write(clientFrame(opPong, payload, d.mask)); err != nil {
+			if _, err := d.line.Write(clientFrame(opPong, payload, d.mask)); err != nil {
 				return err
 			}
 		case opClose:
@@ -183,7 +188,7 @@ func (d *dashboard) subscribed(payload []byte, now time.Duration) error {
 		if l.Count < 0 || l.Count > int64(len(d.run.plan.due[link])) {
 			return fmt.Errorf("link %s: told %d; %d clicks are planned", l.Link, l.Count, len(d.run.plan.due[link]))
 		}
-		d.run.covered(d.shard, link, 0, l.Count, now) // late answers may cover clicks already
+		d.run.covered(link, 0, l.Count, now) // late answers may cover clicks already
 		d.told[link] = l.Count
 		d.run.subscribed()
 	}
@@ -205,12 +210,17 @@ func (d *dashboard) update(u update, now time.Duration) error {
 	}
 	d.told[link] = u.count
 	d.run.frame(now)
-	d.run.covered(d.shard, link, before, u.count, now)
+	d.run.covered(link, before, u.count, now)
 	return nil
 }
 
 // name is the id of a link of this run. No other run has it, so its count starts at 0.
-func (r *run) name(link int) string { return r.prefix + strconv.Itoa(link) }
+func (r *run) name(link int) string { return string(r.appendName(nil, link)) }
+
+// appendName appends the name of a link.
+func (r *run) appendName(dst []byte, link int) []byte {
+	return strconv.AppendInt(append(dst, r.prefix...), int64(link), 10)
+}
 
 // index is the inverse of name.
 func (r *run) index(name []byte) (int, error) {

@@ -15,7 +15,6 @@ import (
 // poller is a dashboard that asks for its counts again and again instead of being told: what people do without a push.
 type poller struct {
 	run    *run
-	shard  int
 	client *http.Client
 	url    string
 	links  []int
@@ -25,12 +24,10 @@ type poller struct {
 
 // pollers returns the dashboards of a run that polls, at rest.
 func (r *run) pollers() []*poller {
-	r.begin.Store(int64(time.Hour)) // nothing is due yet
-	r.pending.Store(int64(r.load.Dashboards * r.load.Links))
 	rng := mrand.New(mrand.NewPCG(r.load.Seed, 2)) //nolint:gosec // who watches what, and a seed repeats it
 	all := make([]*poller, r.load.Dashboards)
 	for i := range all {
-		p := &poller{run: r, shard: i % shards, links: rng.Perm(r.load.Pool)[:r.load.Links], told: make(map[int]int64)}
+		p := &poller{run: r, links: rng.Perm(r.load.Pool)[:r.load.Links], told: make(map[int]int64)}
 		names := make([]string, len(p.links))
 		for j, link := range p.links {
 			names[j] = r.name(link)
@@ -133,7 +130,7 @@ func (p *poller) answered(body []byte, now time.Duration) error {
 		if l.Count < before || l.Count > int64(len(p.run.plan.due[link])) {
 			return fmt.Errorf("link %s: %d after %d; %d clicks are planned", l.Link, l.Count, before, len(p.run.plan.due[link]))
 		}
-		p.run.covered(p.shard, link, before, l.Count, now)
+		p.run.covered(link, before, l.Count, now)
 		p.told[link] = l.Count
 		if !known {
 			p.run.subscribed()

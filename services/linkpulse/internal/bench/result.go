@@ -3,6 +3,7 @@ package bench
 import (
 	"fmt"
 	"io"
+	"runtime"
 	"time"
 )
 
@@ -11,6 +12,10 @@ type Usage struct {
 	CPU  time.Duration // user and system time since it started
 	RSS  int64         // anonymous resident memory, bytes
 	Live int64         // heap and stacks in use after a collection, bytes; 0 where the server does not tell
+
+	// What else the machine did, CPU time since it started: the load generator; all processes together; and what the
+	// machine was not given because it is a virtual one. 0 where it is unknown.
+	Generator, Machine, Stolen time.Duration
 }
 
 // Result is what a run measured. Its JSON form is what --json prints.
@@ -36,8 +41,17 @@ type Result struct {
 	P99  float64 `json:"p99_ms"`
 	P999 float64 `json:"p999_ms"`
 	Max  float64 `json:"max_ms"`
-	// SenderP99 is how late the load generator itself was, in milliseconds; it is part of the latencies.
-	SenderP99 float64 `json:"sender_late_p99_ms"`
+	// How late the load generator itself was, in milliseconds: from when a click was due, and its link's previous one
+	// answered, until it went out. It is part of the latencies.
+	SenderP50  float64 `json:"sender_late_p50_ms"`
+	SenderP99  float64 `json:"sender_late_p99_ms"`
+	SenderP999 float64 `json:"sender_late_p999_ms"`
+	// Who else used the machine's CPUs, in CPU seconds per second: the load generator, everybody but the server and the
+	// generator, and the host that did not run a virtual machine. A latency is worth what was left to the server.
+	GeneratorCores float64 `json:"generator_cores"`
+	OtherCores     float64 `json:"other_cores"`
+	StolenCores    float64 `json:"stolen_cores"`
+	Machine        int     `json:"machine_cores"`
 	// What the server's memory grew by for a connection with its subscriptions, in bytes; 0 where it is unknown. RSS
 	// includes what the handshakes left for the collector, live memory does not.
 	RSSPerConnection  int64 `json:"rss_bytes_per_connection"`
@@ -45,12 +59,9 @@ type Result struct {
 }
 
 func (r *run) result(idle, connected, before, after Usage) Result {
-	all := newHistogram()
-	for i := range r.latency {
-		r.latency[i].mu.Lock()
-		all.Merge(r.latency[i].h)
-		r.latency[i].mu.Unlock()
-	}
+	r.latency.mu.Lock()
+	defer r.latency.mu.Unlock()
+	all := r.latency.h
 	r.delay.mu.Lock()
 	defer r.delay.mu.Unlock()
 	ms := func(us int64) float64 { return float64(us) / 1000 }
@@ -60,12 +71,17 @@ func (r *run) result(idle, connected, before, after Usage) Result {
 		PollMs: r.load.Poll.Milliseconds(), Clicks: r.posted.Load(), Requests: r.requests.Load(), Retries: r.retries.Load(), Missing: r.owed.Load(),
 		Frames: r.frames.Load(), Delivered: float64(r.frames.Load()) / seconds,
 		P50: ms(all.ValueAtQuantile(50)), P99: ms(all.ValueAtQuantile(99)), P999: ms(all.ValueAtQuantile(99.9)), Max: ms(all.Max()),
-		SenderP99: ms(r.delay.h.ValueAtQuantile(99)),
+		SenderP50: ms(r.delay.h.ValueAtQuantile(50)), SenderP99: ms(r.delay.h.ValueAtQuantile(99)), SenderP999: ms(r.delay.h.ValueAtQuantile(99.9)),
+		Machine: runtime.NumCPU(),
 	}
 	if cpu := after.CPU - before.CPU; cpu > 0 {
 		res.Cores = cpu.Seconds() / seconds
 		res.CPUPerFrame = float64(cpu.Microseconds()) / float64(max(res.Frames, 1))
 		res.CPUPerClick = float64(cpu.Microseconds()) / (r.load.Rate * seconds)
+		res.GeneratorCores = (after.Generator - before.Generator).Seconds() / seconds
+		all := (after.Machine - before.Machine).Seconds() / seconds
+		res.OtherCores = max(0, all-res.Cores-res.GeneratorCores)
+		res.StolenCores = (after.Stolen - before.Stolen).Seconds() / seconds
 	}
 	res.RSSPerConnection = (connected.RSS - idle.RSS) / int64(r.load.Dashboards)
 	res.LivePerConnection = (connected.Live - idle.Live) / int64(r.load.Dashboards)
@@ -81,6 +97,11 @@ func (r *Result) Print(w io.Writer) error {
 	if r.RSSPerConnection != 0 {
 		memory = fmt.Sprintf("%d bytes resident per connection, %d of them heap and stack in use", r.RSSPerConnection, r.LivePerConnection)
 	}
+	machine := "unknown"
+	if r.GeneratorCores > 0 {
+		machine = fmt.Sprintf("%d cores: %.2f used by the server, %.2f by the load generator, %.2f by others, %.2f stolen",
+			r.Machine, r.Cores, r.GeneratorCores, r.OtherCores, r.StolenCores)
+	}
 	what, told := "frames", "click→frame "
 	if r.PollMs > 0 {
 		what, told = fmt.Sprintf("answers to polls, every %d ms from each dashboard:", r.PollMs), "click→answer"
@@ -88,12 +109,13 @@ func (r *Result) Print(w io.Writer) error {
 	_, err := fmt.Fprintf(w, `load         %d dashboards × %d of %d links, %.0f clicks/s for %.0f s (%d clicks in %d requests, %d of them sent again)
 delivered    %s %.0f/s
 %s p50 %.2f ms   p99 %.2f ms   p99.9 %.2f ms   max %.2f ms
-             of which the load generator's own lateness: %.2f ms (p99)
+             of which the load generator's own lateness: p50 %.2f ms   p99 %.2f ms   p99.9 %.2f ms
 server CPU   %s
+machine      %s
 memory       %s
 `,
 		r.Dashboards, r.Links, r.Pool, r.Rate, r.Seconds, r.Clicks, r.Requests, r.Retries,
-		what, r.Delivered, told, r.P50, r.P99, r.P999, r.Max, r.SenderP99, cpu, memory)
+		what, r.Delivered, told, r.P50, r.P99, r.P999, r.Max, r.SenderP50, r.SenderP99, r.SenderP999, cpu, machine, memory)
 	if err == nil && r.Missing > 0 {
 		_, err = fmt.Fprintf(w, "MISSING      %d times a dashboard was not told of a click\n", r.Missing)
 	}

@@ -8,7 +8,6 @@ import (
 	"fmt"
 	mrand "math/rand/v2"
 	"net"
-	"net/http"
 	"sync"
 	"sync/atomic"
 	"time"
@@ -43,9 +42,6 @@ type Target struct {
 	Progress func(posted, clicks int)
 }
 
-// shards is among how many histograms the dashboards are spread, so that they rarely wait for one another.
-const shards = 16
-
 // run is a run under way.
 type run struct {
 	load   Load
@@ -62,8 +58,7 @@ type run struct {
 
 	frames, requests, posted, retries atomic.Int64
 
-	latency [shards]histogram
-	delay   histogram
+	latency, delay histogram
 }
 
 // histogram is one that several goroutines record to.
@@ -94,11 +89,16 @@ func Run(ctx context.Context, load Load, target Target) (Result, error) {
 	ctx, stop := context.WithCancelCause(ctx)
 	defer stop(nil)
 
-	idle, err := r.probe(ctx, true)
+	g, err := newGenerator(ctx, r)
 	if err != nil {
 		return Result{}, err
 	}
-	leave, err := r.open(ctx, stop)
+	idle, err := r.probe(ctx, true)
+	if err != nil {
+		g.poll.close()
+		return Result{}, err
+	}
+	leave, err := r.open(ctx, stop, g)
 	defer leave()
 	if err != nil {
 		return Result{}, err
@@ -112,38 +112,35 @@ func Run(ctx context.Context, load Load, target Target) (Result, error) {
 	if err != nil {
 		return Result{}, err
 	}
-	return r.measure(ctx, stop, idle, connected)
+	return r.measure(ctx, idle, connected)
 }
 
-// open opens the dashboards, which watch or poll until leave is called.
-func (r *run) open(ctx context.Context, stop context.CancelCauseFunc) (leave func(), err error) {
+// open opens the dashboards, which are told or poll until leave is called; it is never nil.
+func (r *run) open(ctx context.Context, stop context.CancelCauseFunc, g *generator) (leave func(), err error) {
+	r.begin.Store(int64(time.Hour)) // nothing is due yet
+	r.pending.Store(int64(r.load.Dashboards * r.load.Links))
 	if r.load.Poll > 0 {
 		wait := r.poll(ctx, stop, r.pollers())
+		rest := g.start(ctx, stop)
 		return func() {
 			stop(errDone)
 			wait()
+			rest()
 		}, nil
 	}
 	dashboards, err := r.connect(ctx)
-	var watching sync.WaitGroup
-	leave = func() {
-		stop(errDone) // first, so that a dashboard's end is no news
-		for _, d := range dashboards {
-			_ = d.conn.Close()
-		}
-		watching.Wait()
+	if err == nil {
+		err = g.watch(dashboards)
 	}
 	if err != nil {
-		return leave, err
-	}
-	for _, d := range dashboards {
-		watching.Go(func() {
-			if err := d.watch(); ctx.Err() == nil {
-				stop(fmt.Errorf("a dashboard is gone: %w", err))
+		return func() {
+			g.poll.close()
+			for _, d := range dashboards {
+				_ = d.conn.Close() // again, where it was taken over
 			}
-		})
+		}, err
 	}
-	return leave, nil
+	return g.start(ctx, stop), nil
 }
 
 var errDone = errors.New("the run is over")
@@ -174,10 +171,7 @@ func newRun(load Load, target Target) (*run, error) {
 		prefix: "bench-" + hex.EncodeToString(unique[:]) + "-",
 		ready:  make(chan struct{}), settled: make(chan struct{}),
 	}
-	for i := range r.latency {
-		r.latency[i].h = newHistogram()
-	}
-	r.delay.h = newHistogram()
+	r.latency.h, r.delay.h = newHistogram(), newHistogram()
 	return r, nil
 }
 
@@ -193,12 +187,10 @@ const connectAtOnce = 16
 
 // connect opens all dashboards. Where it fails, those that are open are returned with the error.
 func (r *run) connect(ctx context.Context) ([]*dashboard, error) {
-	r.begin.Store(int64(time.Hour)) // nothing is due yet
-	r.pending.Store(int64(r.load.Dashboards * r.load.Links))
 	rng := mrand.New(mrand.NewPCG(r.load.Seed, 2)) //nolint:gosec // who watches what, and a seed repeats it
 	all := make([]*dashboard, r.load.Dashboards)
 	for i := range all {
-		all[i] = &dashboard{run: r, shard: i % shards, links: rng.Perm(r.load.Pool)[:r.load.Links], told: make(map[int]int64)}
+		all[i] = &dashboard{run: r, links: rng.Perm(r.load.Pool)[:r.load.Links], told: make(map[int]int64)}
 		for _, link := range all[i].links {
 			r.owed.Add(int64(len(r.plan.due[link])))
 		}
@@ -236,29 +228,11 @@ func first(errs []error) error {
 }
 
 // measure puts the load on and waits for the last frame.
-func (r *run) measure(ctx context.Context, stop context.CancelCauseFunc, idle, connected Usage) (Result, error) {
-	r.begin.Store(int64(time.Since(r.start)))
+func (r *run) measure(ctx context.Context, idle, connected Usage) (Result, error) {
 	if r.owed.Load() == 0 {
 		close(r.settled) // nobody watches a link that is clicked
 	}
-	transport := &http.Transport{DialContext: r.target.Dial, MaxIdleConnsPerHost: r.load.Senders, DisableCompression: true}
-	defer transport.CloseIdleConnections()
-	var sending sync.WaitGroup
-	for i := range r.load.Senders {
-		s := &sender{
-			run: r, url: r.target.Ingest + "/v1/clicks", jobs: r.plan.jobs(i, r.load.Senders),
-			client: &http.Client{Transport: transport, Timeout: time.Minute},
-		}
-		sending.Go(func() {
-			if err := s.send(ctx); err != nil {
-				stop(err)
-			}
-		})
-	}
-	defer func() {
-		stop(errDone)
-		sending.Wait()
-	}()
+	r.begin.Store(int64(time.Since(r.start) + 2*breath)) // so that the generator knows of it in time
 
 	before, err := r.probeAt(ctx, r.load.Warmup)
 	if err != nil {
@@ -324,11 +298,11 @@ func (r *run) frame(now time.Duration) {
 	}
 }
 
-// covered notes that a dashboard of a shard has now been told of the clicks from the before-th to the count-th of a link.
-func (r *run) covered(shard, link int, before, count int64, now time.Duration) {
+// covered notes that a dashboard has now been told of the clicks from the before-th to the count-th of a link.
+func (r *run) covered(link int, before, count int64, now time.Duration) {
 	for _, due := range r.plan.due[link][before:count] {
 		if r.measured(due) {
-			r.latency[shard].record(now - due)
+			r.latency.record(now - due)
 		}
 	}
 	if count > before && r.owed.Add(before-count) == 0 {
@@ -336,10 +310,10 @@ func (r *run) covered(shard, link int, before, count int64, now time.Duration) {
 	}
 }
 
-// late notes how much later than due a request goes out.
-func (r *run) late(due, now time.Duration) {
+// late notes how much later a click goes out than the load generator was free to send it.
+func (r *run) late(due, by time.Duration) {
 	if r.measured(due) {
-		r.delay.record(now - due)
+		r.delay.record(by)
 	}
 }
 

@@ -29,20 +29,20 @@ func draw(links int, rate float64, length time.Duration, seed uint64) *schedule 
 	}
 }
 
-// job is a click that a sender has to post.
+// job is a click that has to be posted.
 type job struct {
 	link int
 	due  time.Duration
 }
 
-// jobs returns the clicks of every n-th link from first on, in the order in which they are due.
-func (s *schedule) jobs(first, n int) []job {
-	var mine []job
-	for link := first; link < len(s.due); link += n {
-		for _, due := range s.due[link] {
-			mine = append(mine, job{link, due})
+// jobs returns the clicks of all links in the order in which they are due.
+func (s *schedule) jobs() []job {
+	jobs := make([]job, 0, s.all)
+	for link, due := range s.due {
+		for _, at := range due {
+			jobs = append(jobs, job{link, at})
 		}
 	}
-	slices.SortStableFunc(mine, func(a, b job) int { return cmp.Compare(a.due, b.due) })
-	return mine
+	slices.SortStableFunc(jobs, func(a, b job) int { return cmp.Compare(a.due, b.due) })
+	return jobs
 }

@@ -103,7 +103,15 @@ func prober(pid int, admin string) func(context.Context, bool) (Usage, error) {
 			}
 		}
 		u, err := processUsage(pid)
-		u.Live = live
+		if err != nil {
+			return Usage{}, err
+		}
+		self, err := processUsage(os.Getpid())
+		if err != nil {
+			return Usage{}, err
+		}
+		u.Live, u.Generator = live, self.CPU
+		u.Machine, u.Stolen, err = machineUsage()
 		return u, err
 	}
 }
@@ -144,38 +152,4 @@ func liveMemory(ctx context.Context, admin string) (bytes int64, err error) {
 		return 0, fmt.Errorf("reading the server's live memory: %d of 2 figures found: %w", found, cmp.Or(err, io.ErrUnexpectedEOF))
 	}
 	return bytes, nil
-}
-
-// clockTick is the unit of CPU times in /proc: USER_HZ, which is 100 on every Linux that Go runs on.
-const clockTick = 10 * time.Millisecond
-
-// processUsage reads /proc of a process (proc(5)).
-func processUsage(pid int) (Usage, error) {
-	dir := "/proc/" + strconv.Itoa(pid)
-	stat, err := os.ReadFile(dir + "/stat")
-	if err != nil {
-		return Usage{}, fmt.Errorf("reading the server's CPU time: %w", err)
-	}
-	// The second field is the program's name in parentheses and may hold anything; utime and stime are fields 14 and 15.
-	fields := strings.Fields(string(stat[strings.LastIndexByte(string(stat), ')')+1:]))
-	if len(fields) < 13 {
-		return Usage{}, fmt.Errorf("reading the server's CPU time: %q is too short", stat)
-	}
-	user, err1 := strconv.ParseInt(fields[11], 10, 64)
-	system, err2 := strconv.ParseInt(fields[12], 10, 64)
-	status, err3 := os.ReadFile(dir + "/status")
-	if err := errors.Join(err1, err2, err3); err != nil {
-		return Usage{}, fmt.Errorf("reading the server's usage: %w", err)
-	}
-	u := Usage{CPU: time.Duration(user+system) * clockTick}
-	for line := range strings.Lines(string(status)) {
-		if kb, ok := strings.CutPrefix(line, "RssAnon:"); ok {
-			n, err := strconv.ParseInt(strings.TrimSuffix(strings.TrimSpace(kb), " kB"), 10, 64)
-			if err != nil {
-				return Usage{}, fmt.Errorf("reading the server's memory: %w", err)
-			}
-			u.RSS = n << 10
-		}
-	}
-	return u, nil
 }
