@@ -45,6 +45,9 @@ type world struct {
 	store   *totals.Store
 	dir     string
 
+	connection Connection // of the commands
+	dialer     func(ctx context.Context, network, address string) (net.Conn, error)
+
 	producers map[string]*kafkalog.Producer // by topic, as long as the cluster is open
 
 	stdin  string
@@ -80,6 +83,8 @@ func newWorld(t *testing.T, dir string, test func(w *world)) {
 		t.Fatal(err)
 	}
 	defer w.fake.Close()
+	w.connection = Connection{Kafka: kafkalog.Config{Brokers: w.fake.ListenAddrs()}, Redis: totalstest.Config()}
+	w.dialer = w.dial
 	w.open()
 	test(w)
 	w.redis.Latency(0)
@@ -91,10 +96,10 @@ func (w *world) open() {
 	w.t.Helper()
 	w.producers = map[string]*kafkalog.Producer{}
 	var err error
-	if w.cluster, err = kafkalog.Open(kafkalog.Config{Brokers: w.fake.ListenAddrs()}, kafkalog.WithDialer(w.network.DialContext)); err != nil {
+	if w.cluster, err = kafkalog.Open(w.connection.Kafka, kafkalog.WithDialer(w.network.DialContext)); err != nil {
 		w.t.Fatal(err)
 	}
-	if w.store, err = totals.Open(totalstest.Config(), totals.WithDialer(w.redis.Dial)); err != nil {
+	if w.store, err = totals.Open(w.connection.Redis, totals.WithDialer(w.redis.Dial)); err != nil {
 		w.t.Fatal(err)
 	}
 }
@@ -355,14 +360,14 @@ func (w *world) run(c Command) outcome { return w.runIn(w.t.Context(), c) }
 func (w *world) runIn(ctx context.Context, c Command) outcome {
 	w.t.Helper()
 	connection := reflect.ValueOf(c).Elem().FieldByName("Connection").Addr().Interface().(*Connection)
-	*connection = Connection{Kafka: kafkalog.Config{Brokers: w.fake.ListenAddrs()}, Redis: totalstest.Config()}
+	*connection = w.connection
 	if err := c.Check(); err != nil {
 		w.t.Fatal(err)
 	}
 	var stdout, stderr bytes.Buffer
 	err := c.Run(ctx, Env{
 		Stdin: strings.NewReader(w.stdin), Stdout: &stdout, Stderr: &stderr, Interactive: w.asked,
-		Owner: "a test", Log: zap.NewNop(), Dial: w.dial,
+		Owner: "a test", Log: zap.NewNop(), Dial: w.dialer,
 	})
 	return outcome{strings.ReplaceAll(stdout.String(), w.dir, "DIR"), strings.ReplaceAll(stderr.String(), w.dir, "DIR"), err}
 }
