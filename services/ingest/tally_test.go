@@ -140,6 +140,9 @@ func TestTallyAlone(t *testing.T) {
 		if a := w.mustPost(http.StatusNotFound, `{"link":"x7Kp2"}`); a.Code != "not_found" {
 			t.Fatalf("code %s", a.Code)
 		}
+		if w.service.producer.Load() != nil {
+			t.Error("there is a producer, which nobody uses")
+		}
 		w.append(record, 7, "x7Kp2")
 		w.within(join, record, "x7Kp2", 7)
 	})

@@ -54,9 +54,10 @@ type world struct {
 	stop      context.CancelFunc
 	ended     chan error // what Run returned
 
-	mu    sync.Mutex // guards what follows
-	away  bool       // nobody can connect to the broker
-	conns []net.Conn // to the broker
+	mu      sync.Mutex // guards what follows
+	away    bool       // nobody can connect to the broker
+	conns   []net.Conn // to the broker
+	dialled []string   // addresses that the ingest has asked for
 }
 
 // newWorld starts a broker and an ingest. The deployment record is not there yet.
@@ -123,6 +124,9 @@ func (w *world) start(change func(*Config)) {
 var errAway = errors.New("the broker is away")
 
 func (w *world) dial(ctx context.Context, network, address string) (net.Conn, error) {
+	w.mu.Lock()
+	w.dialled = append(w.dialled, address)
+	w.mu.Unlock()
 	if address == totalstest.Addr {
 		return w.redis.Dial(ctx, network, address)
 	}
