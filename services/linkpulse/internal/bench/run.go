@@ -155,9 +155,6 @@ func newRun(load Load, target Target) (*run, error) {
 	case len(target.Gateways) == 0:
 		return nil, errors.New("there is no gateway to connect to")
 	}
-	if target.Dial == nil {
-		target.Dial = (&net.Dialer{}).DialContext
-	}
 	if target.Progress == nil {
 		target.Progress = func(int, int) {}
 	}
@@ -176,7 +173,10 @@ func newRun(load Load, target Target) (*run, error) {
 }
 
 func (r *run) dial(ctx context.Context, network, address string) (net.Conn, error) {
-	return r.target.Dial(ctx, network, address)
+	if r.target.Dial != nil {
+		return r.target.Dial(ctx, network, address)
+	}
+	return (&net.Dialer{}).DialContext(ctx, network, address)
 }
 
 // now is the time since the load began; negative before.
