@@ -62,6 +62,9 @@ func (c *Config) Check() error {
 	errs := []error{c.Kafka.Check()}
 	if c.Tally == on {
 		errs = append(errs, c.Redis.Check())
+		if c.Redis.Timeout > c.Drain {
+			errs = append(errs, errors.New("--redis-timeout: must not be longer than --drain: a call that is under way is waited for"))
+		}
 	}
 	if c.API != on && c.Tally != on {
 		errs = append(errs, errors.New("--api and --tally are both off: there is nothing to do"))

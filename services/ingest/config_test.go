@@ -50,6 +50,8 @@ func TestConfigOfParts(t *testing.T) {
 		{"--api=off --tally=on", ""},
 		{"--api=off --tally=off", "nothing to do"},
 		{"--tally=maybe", "must be one of"},
+		{"--redis-timeout=20s", "--redis-timeout"},
+		{"--redis-timeout=20s --tally=off", ""},
 	} {
 		cfg, err := LoadConfig(append(strings.Fields(tc.args), "--kafka-brokers=a:1"), nil, io.Discard)
 		switch {

@@ -1,4 +1,6 @@
-// Package ingest is the service that accepts clicks: POST /v1/clicks answers 202 when Kafka has acknowledged them.
+// Package ingest is the service that accepts clicks: POST /v1/clicks answers 202 when Kafka has acknowledged them. Beside
+// that, or instead, it folds the log into totals in Redis (internal/tally); the ingests that do so share the partitions.
+// Neither waits for the other, and a tally that cannot go on does not keep clicks from being taken.
 //
 // The service has no state of its own. It waits for the deployment record, which says into which topic and how many
 // partitions clicks go, and is unready until then. What it accepts is handed to the group-commit producer of
@@ -51,7 +53,7 @@ type Service struct {
 	cluster *kafkalog.Cluster
 	totals  *totals.Store // nil: there is no tally
 	tallies *tally.Metrics
-	handler *api.Handler
+	handler *api.Handler // nil: there is no API
 	health  *httpserver.Health
 
 	listener net.Listener
@@ -94,8 +96,10 @@ func New(cfg Config, deps Deps) (s *Service, err error) {
 	s.health.Add("draining", s.checkDraining)
 	s.health.Add("deployment", s.checkDeployment)
 	s.health.Add("producer", s.checkProducer)
-	if s.handler, err = newHandler(cfg, deps.Registry); err != nil {
-		return s, err
+	if cfg.API == on {
+		if s.handler, err = newHandler(cfg, deps.Registry); err != nil {
+			return s, err
+		}
 	}
 	if err := s.listen(deps.Registry); err != nil {
 		return s, err
@@ -175,15 +179,13 @@ func listenUnless(given net.Listener, addr string) (net.Listener, error) {
 
 func (s *Service) routes() http.Handler {
 	r := chi.NewRouter()
-	if s.cfg.API == on {
+	detail := "this ingest takes no clicks: its API is off"
+	if s.handler != nil {
 		s.handler.Routes(r)
+		detail = "clicks go to POST /v1/clicks"
 	}
 	r.Get("/livez", s.health.Livez)
 	r.Get("/readyz", s.health.Readyz)
-	detail := "clicks go to POST /v1/clicks"
-	if s.cfg.API != on {
-		detail = "this ingest takes no clicks: its API is off"
-	}
 	r.NotFound(func(w http.ResponseWriter, _ *http.Request) {
 		(&problem.Problem{Status: http.StatusNotFound, Code: "not_found", Detail: detail}).Write(w)
 	})

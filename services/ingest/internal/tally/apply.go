@@ -69,7 +69,7 @@ func (w *worker) apply(ctx context.Context, b *totals.Batch) error {
 			err = nil // it was applied: by a call without an answer, or by somebody who counted the same
 		}
 		if err == nil {
-			w.applied.Store(b.To)
+			w.moveTo(b.To)
 			w.resume()
 			w.metrics.apply(b, time.Since(begun))
 			return nil

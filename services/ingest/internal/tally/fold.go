@@ -22,7 +22,8 @@ func (w *worker) foldAll(ctx context.Context, next int64, pause *backoff) error 
 			return err
 		}
 		pause.reset()
-		w.metrics.lag.Set(float64(max(chunk.Marks.End-chunk.Next, 0)))
+		w.end.Store(chunk.Marks.End)
+		w.measureLag()
 		if chunk.Holes > 0 {
 			w.metrics.holes.Add(float64(chunk.Holes))
 			w.log.Warn("offsets without a record, fetched twice: a foreign producer writes to the topic",

@@ -11,7 +11,7 @@ import (
 // Metrics of a tally, by partition.
 type Metrics struct {
 	owned, position, lag *prometheus.GaugeVec
-	stopped              *prometheus.GaugeVec
+	stopped, foreign     *prometheus.GaugeVec
 	records              *prometheus.CounterVec
 	refused              *prometheus.CounterVec
 	warmUps              *prometheus.CounterVec
@@ -35,8 +35,9 @@ func NewMetrics(registry prometheus.Registerer) (*Metrics, error) {
 	m := &Metrics{
 		owned:         gauge("owned", "1 for partitions that this process tallies."),
 		position:      gauge("position", "Offset at which the totals of a partition are true, as its owner knows."),
-		lag:           gauge("lag_records", "Records of the log that were not folded when it was last read."),
+		lag:           gauge("lag_records", "Records that are not in the totals, of those that the log had when it was last read."),
 		stopped:       gauge("stopped", "1 while a partition's tally has stopped and needs an operator, by reason.", "reason"),
+		foreign:       gauge("foreign_records", "Records in partitions that the topic has and the deployment does not. They count nowhere."),
 		records:       counter("records_total", "Records folded, by what they were: counted, duplicate, poison, hole.", "verdict"),
 		refused:       counter("refused_total", "Times that the totals were elsewhere than expected, ahead or behind.", "direction"),
 		warmUps:       counter("warm_ups_total", "Times that a partition's window was read: at first, and where the totals were behind or far ahead."),
@@ -51,7 +52,7 @@ func NewMetrics(registry prometheus.Registerer) (*Metrics, error) {
 		}),
 	}
 	for _, c := range []prometheus.Collector{
-		m.owned, m.position, m.lag, m.stopped, m.records, m.refused, m.warmUps, m.interruptions, m.batchClicks, m.applySeconds,
+		m.owned, m.position, m.lag, m.stopped, m.foreign, m.records, m.refused, m.warmUps, m.interruptions, m.batchClicks, m.applySeconds,
 	} {
 		if err := registry.Register(c); err != nil {
 			return nil, err
@@ -119,7 +120,6 @@ func (m *partitionMetrics) resume() {
 }
 
 func (m *partitionMetrics) apply(b *totals.Batch, took time.Duration) {
-	m.position.Set(float64(b.To))
 	m.all.batchClicks.Observe(float64(b.To - b.From))
 	m.all.applySeconds.Observe(took.Seconds())
 }

@@ -5,6 +5,7 @@ import (
 	"time"
 
 	"github.com/linkpulse/linkpulse/pkg/fold"
+	"github.com/linkpulse/linkpulse/pkg/fold/feed/feedtest"
 	"github.com/linkpulse/linkpulse/pkg/totals"
 )
 
@@ -163,6 +164,54 @@ func TestEndsWithWhatWasFolded(t *testing.T) {
 			t.Errorf("it took %v to end", took)
 		}
 		w.store.set(func(m *memory) { m.fail = nil })
+		w.want(soon)
+	})
+}
+
+// What is folded and not applied is behind still: totals are what people look at.
+func TestLagIsOfTheTotals(t *testing.T) {
+	trace(t, 100, func(t *testing.T, w *world) {
+		o := w.owner()
+		defer o.run()()
+		time.Sleep(soon)
+		w.store.set(func(m *memory) { m.fail = func(string) (before, after error) { return errLost, nil } })
+		w.click("a1", "a2", "a2", "b1", "c1")
+		time.Sleep(soon)
+		if lag := o.metric("lag_records"); lag != 5 {
+			t.Errorf("5 records are not in the totals, the metric says %v", lag)
+		}
+		w.store.set(func(m *memory) { m.fail = nil })
+		time.Sleep(soon)
+		if lag, at := o.metric("lag_records"), o.metric("position"); lag != 0 || at != 5 {
+			t.Errorf("behind by %v at %v, want 0 at 5", lag, at)
+		}
+		for verdict, want := range map[string]float64{"counted": 4, "duplicate": 1, "poison": 0} {
+			if n := o.metric("records_total", verdict); n != want {
+				t.Errorf("%v records are %s, want %v", n, verdict, want)
+			}
+		}
+	})
+}
+
+// The topic has more partitions than the deployment. Links stay where they are; what somebody writes there counts nowhere,
+// and that is said.
+func TestPartitionThatTheDeploymentDoesNotHave(t *testing.T) {
+	trace(t, 100, func(t *testing.T, w *world) {
+		w.log, w.partitions = feedtest.New(2), 2
+		o := w.owner()
+		defer o.run()()
+		w.click("a1", "b1")
+		w.want(soon)
+		if n := o.metric("foreign_records"); n != 0 {
+			t.Errorf("%v records of a foreign producer", n)
+		}
+		for range 3 {
+			w.log.Append(1, w.log.Records(0)[0])
+		}
+		time.Sleep(foreignEvery)
+		if n := o.metric("foreign_records"); n != 3 {
+			t.Errorf("%v records of a foreign producer, want 3", n)
+		}
 		w.want(soon)
 	})
 }

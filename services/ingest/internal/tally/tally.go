@@ -39,13 +39,14 @@ type Deps struct {
 // Tally has a worker for every partition, of which those run that this process owns. A worker keeps its fold when its
 // partition goes to somebody else: it often comes back, and to warm up costs a window of the log.
 type Tally struct {
+	deps    Deps
 	workers []*worker
 }
 
 // New returns a Tally at rest. It panics on parameters that no fold can have: they come from the deployment record, which
 // was checked when it was read.
 func New(cfg Config, deps Deps) *Tally {
-	t := &Tally{workers: make([]*worker, cfg.Partitions)}
+	t := &Tally{deps: deps, workers: make([]*worker, cfg.Partitions)}
 	for i := range t.workers {
 		t.workers[i] = newWorker(int32(i), cfg, deps)
 	}
@@ -53,13 +54,17 @@ func New(cfg Config, deps Deps) *Tally {
 }
 
 // Run works on the partitions until ctx ends. It is called for one assignment after the other, never for two at once.
-// Partitions that the deployment does not have are left alone: links are hashed over those that it has.
+// Partitions that the deployment does not have are only watched: links are hashed over those that it has.
 func (t *Tally) Run(ctx context.Context, partitions []int32) {
 	var running sync.WaitGroup
 	for _, p := range partitions {
-		if int(p) < len(t.workers) {
-			running.Go(func() { t.workers[p].run(ctx) })
-		}
+		running.Go(func() {
+			if int(p) < len(t.workers) {
+				t.workers[p].run(ctx)
+			} else {
+				t.watchForeign(ctx, p)
+			}
+		})
 	}
 	running.Wait()
 }

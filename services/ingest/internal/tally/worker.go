@@ -13,7 +13,7 @@ import (
 	"github.com/linkpulse/linkpulse/pkg/totals"
 )
 
-// worker tallies one partition. Only applied may be used while it runs.
+// worker tallies one partition. Only its atomics may be used while it runs.
 type worker struct {
 	partition int32
 	params    fold.Params
@@ -36,8 +36,8 @@ type worker struct {
 	stopped Reason
 
 	queue *queue
-	// applied is where the totals are, as far as the worker knows.
-	applied atomic.Int64
+	// applied is where the totals are, as far as the worker knows, end where the log ended when it was last read.
+	applied, end atomic.Int64
 }
 
 func newWorker(partition int32, cfg Config, deps Deps) *worker {
@@ -142,10 +142,19 @@ func (w *worker) begin(ctx context.Context) (next int64, err error) {
 	if err := w.align(ctx, pos, start); err != nil {
 		return 0, err
 	}
-	w.applied.Store(pos.Next)
-	w.metrics.position.Set(float64(pos.Next))
+	w.end.Store(end)
+	w.moveTo(pos.Next)
 	return pos.Next, nil
 }
+
+// moveTo remembers where the totals are.
+func (w *worker) moveTo(next int64) {
+	w.applied.Store(next)
+	w.metrics.position.Set(float64(next))
+	w.measureLag()
+}
+
+func (w *worker) measureLag() { w.metrics.lag.Set(float64(max(w.end.Load()-w.applied.Load(), 0))) }
 
 // create begins totals where the whole log is there to be counted, unless somebody else was faster.
 func (w *worker) create(ctx context.Context, start int64) error {

@@ -33,6 +33,8 @@ type world struct {
 	log    *feedtest.Topic
 	whole  *feedtest.Topic // what was ever appended: retention does not touch it
 	store  *memory
+	// partitions is how many the topic has; the deployment has one.
+	partitions int
 	// retention is what the log says of itself; 0 is for ever.
 	retention time.Duration
 }
@@ -41,6 +43,7 @@ func newWorld(t *testing.T, window int64) *world {
 	t.Helper()
 	return &world{
 		t: t, params: fold.Params{Window: window, Within: time.Hour}, log: feedtest.New(1), whole: feedtest.New(1), store: newMemory(),
+		partitions: 1,
 	}
 }
 
@@ -83,7 +86,7 @@ func (o *owner) run() (stop func()) {
 	done := make(chan struct{})
 	go func() {
 		defer close(done)
-		o.tally.Run(ctx, []int32{0})
+		o.tally.Run(ctx, []int32{0, 1}[:o.w.partitions])
 	}()
 	return sync.OnceFunc(func() {
 		cancel()
