@@ -1,6 +1,10 @@
 package totalscmd
 
-import "github.com/schollz/progressbar/v3"
+import (
+	"time"
+
+	"github.com/schollz/progressbar/v3"
+)
 
 // progress draws a bar. Its zero value draws none.
 type progress struct {
@@ -8,13 +12,17 @@ type progress struct {
 	at  int64 // of the partition that is being counted
 }
 
+// drawEvery keeps a terminal from being what a count waits for.
+const drawEvery = 100 * time.Millisecond
+
 // newProgress returns a bar on standard error, if that is a terminal.
 func newProgress(env Env, what string, total int64) *progress {
 	if !env.Terminal || total == 0 {
 		return &progress{}
 	}
 	return &progress{bar: progressbar.NewOptions64(total, progressbar.OptionSetWriter(env.Stderr), progressbar.OptionSetDescription(what),
-		progressbar.OptionShowCount(), progressbar.OptionClearOnFinish(), progressbar.OptionSetPredictTime(true))}
+		progressbar.OptionShowCount(), progressbar.OptionClearOnFinish(), progressbar.OptionSetPredictTime(true),
+		progressbar.OptionThrottle(drawEvery))}
 }
 
 // begin begins a partition at an offset.
@@ -26,6 +34,13 @@ func (p *progress) move(offset, _ int64) {
 		_ = p.bar.Add64(offset - p.at) // a bar that cannot be drawn is no reason to stop
 	}
 	p.at = offset
+}
+
+// clear removes the bar for a line that is printed in its place; the next move draws it again.
+func (p *progress) clear() {
+	if p.bar != nil {
+		_ = p.bar.Clear()
+	}
 }
 
 // finish removes the bar.

@@ -180,13 +180,26 @@ func (r *rebuild) finish(ctx context.Context, began deployment.Record) error {
 	// That of the epoch before the last is done again: a rebuild that was killed here did not.
 	for epoch := max(r.record.Epoch-1, 1); epoch <= r.record.Epoch; epoch++ {
 		for _, p := range r.partitions() {
-			if err := r.epoch(epoch).Expire(late, p, keepFor); err != nil {
+			if err := r.expire(late, epoch, p); err != nil {
 				out.printf("the keys of epoch %d stay, until the next rebuild: %v\n", epoch, err)
 				return out.err
 			}
 		}
 	}
 	return out.err
+}
+
+// expire lets the totals of a partition go. What is no totals is somebody else's.
+func (r *rebuild) expire(ctx context.Context, epoch int64, partition int32) error {
+	e := r.epoch(epoch)
+	_, err := e.Position(ctx, partition)
+	if totals.IsAway(err) {
+		return err
+	}
+	if _, foreign := errors.AsType[*totals.KeyError](err); foreign {
+		return nil
+	}
+	return e.Expire(ctx, partition, keepFor)
 }
 
 // errNotConfirmed says that nobody agreed.

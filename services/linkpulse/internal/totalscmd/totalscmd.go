@@ -2,7 +2,8 @@
 // so they can be looked at beside it, counted again, kept in a file, put back, and replaced by those of a new epoch, while
 // clicks go on arriving. What cannot be done exactly is refused, with what can be done instead.
 //
-// Whatever is in memory at a time is of one partition: a few hundred bytes for each of its links.
+// Whatever is in memory at a time is of one partition: up to a kilobyte for each of its links, and the window in which
+// duplicates are looked for. Redis is held up for about a second per million links of a partition while these are read.
 package totalscmd
 
 import (

@@ -282,9 +282,7 @@ func (v *verifier) print(r *verdict) error {
 		return json.NewEncoder(v.env.Stdout).Encode(r)
 	}
 	out := &printer{w: v.env.Stdout}
-	if v.bar.bar != nil {
-		_ = v.bar.bar.Clear() // the line is printed where it was
-	}
+	v.bar.clear()
 	switch r.Verdict {
 	case cannotTell:
 		out.printf("partition %d: cannot tell: %s\n", r.Partition, r.Problem)

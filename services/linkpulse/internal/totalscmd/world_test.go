@@ -50,11 +50,12 @@ type world struct {
 
 	producers map[string]*kafkalog.Producer // by topic, as long as the cluster is open
 
-	stdin  string
-	asked  bool                             // somebody is at stdin
-	during func(ctx context.Context, n int) // called before each dial; nil: nothing
-	dials  atomic.Int64
-	clicks map[string][partitions][]occurred // what each topic was ever given
+	stdin    string
+	asked    bool                             // somebody is at stdin
+	terminal bool                             // somebody looks at stderr
+	during   func(ctx context.Context, n int) // called before each dial; nil: nothing
+	dials    atomic.Int64
+	clicks   map[string][partitions][]occurred // what each topic was ever given
 }
 
 // occurred is a click that is or was in the log.
@@ -366,7 +367,7 @@ func (w *world) runIn(ctx context.Context, c Command) outcome {
 	}
 	var stdout, stderr bytes.Buffer
 	err := c.Run(ctx, Env{
-		Stdin: strings.NewReader(w.stdin), Stdout: &stdout, Stderr: &stderr, Interactive: w.asked,
+		Stdin: strings.NewReader(w.stdin), Stdout: &stdout, Stderr: &stderr, Interactive: w.asked, Terminal: w.terminal,
 		Owner: "a test", Log: zap.NewNop(), Dial: w.dialer,
 	})
 	return outcome{strings.ReplaceAll(stdout.String(), w.dir, "DIR"), strings.ReplaceAll(stderr.String(), w.dir, "DIR"), err}

@@ -333,3 +333,21 @@ func TestPending(t *testing.T) {
 		t.Fatalf("opening a directory: %v", err)
 	}
 }
+
+// Whatever comes in, it is refused, or says the same when it is written again.
+func FuzzRead(f *testing.F) {
+	content := written(f, header, sample())
+	f.Add(content)
+	f.Add(content[:len(content)/2])
+	f.Add([]byte("{}"))
+	f.Fuzz(func(t *testing.T, content []byte) {
+		h, dumps, err := read(content)
+		if err != nil {
+			return
+		}
+		again, dumpsAgain, err := read(written(t, h, dumps))
+		if err != nil || !again.At.Equal(h.At) || again.Topic != h.Topic || !reflect.DeepEqual(dumpsAgain, dumps) {
+			t.Fatalf("%+v, %v; written again %+v, %v, %v", h, dumps, again, dumpsAgain, err)
+		}
+	})
+}
