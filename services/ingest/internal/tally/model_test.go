@@ -66,7 +66,8 @@ type life struct {
 func newLife(t *testing.T, seed uint64) *life {
 	t.Helper()
 	l := &life{world: newWorld(t, 1+int64(seed%7)), rng: rand.New(rand.NewPCG(seed, seed)), stops: map[*owner]func(){}}
-	l.retention = l.params.Within + clockMargin + time.Hour
+	l.params.Within = time.Minute // longer than a life without what waits for retention, which takes the less time for it
+	l.retention = l.params.Within + clockMargin + time.Minute
 	l.log.BatchRecords = 1 + l.rng.IntN(6)
 	return l
 }
