@@ -142,21 +142,37 @@ const clockMargin = time.Hour
 
 // canGoOn tells whether counting on from an offset gives what counting from the start would: every record that can make
 // a later one a duplicate must be there, or be too old for that. The log of a quiet partition holds less than a window.
-func canGoOn(ctx context.Context, source feed.Source, c *condition, next int64, params fold.Params) (bool, error) {
+//
+// What was cut is older than the oldest record that is left, and, where none is left before the offset, than retention. A
+// tally goes by retention, and stops where that does not tell.
+func (s *session) canGoOn(ctx context.Context, c *condition, next int64) (bool, error) {
+	source, params := s.source(s.record.Topic), s.record.Fold()
 	if c.start <= max(0, next-params.Window) {
 		return true, nil
 	}
-	oldest, ok, err := recordFrom(ctx, source, c.partition, c.start, next)
-	if err != nil || !ok {
+	oldest, isLeft, err := recordFrom(ctx, source, c.partition, c.start, next)
+	if err != nil {
 		return false, err
 	}
-	at := time.Now().UnixMilli()
 	first, ok, err := recordFrom(ctx, source, c.partition, next, c.end)
 	if err != nil {
 		return false, err
 	}
+	now := time.Now()
+	at := now
 	if ok {
-		at = first.TimeMs
+		at = time.UnixMilli(first.TimeMs)
 	}
-	return time.Duration(at-oldest.TimeMs)*time.Millisecond >= params.Within+clockMargin, nil
+	isTooOld := func(cutBefore time.Time) bool { return at.Sub(cutBefore) >= params.Within+clockMargin }
+	retention, err := s.cluster.Retention(ctx, s.record.Topic)
+	switch {
+	case err != nil:
+		return false, err
+	case retention > 0 && !isTooOld(now.Add(-retention)):
+		return false, nil
+	case isLeft:
+		return isTooOld(time.UnixMilli(oldest.TimeMs)), nil
+	default:
+		return retention > 0, nil
+	}
 }

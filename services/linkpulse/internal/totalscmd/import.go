@@ -120,7 +120,7 @@ func (s *session) suitsLog(ctx context.Context, file *backup.File, partition int
 	default:
 		return fmt.Errorf("the backup does not suit the log: at its offset %d, %s", c.position.Next, c.problem)
 	}
-	ok, err := canGoOn(ctx, source, &c, c.position.Next, s.record.Fold())
+	ok, err := s.canGoOn(ctx, &c, c.position.Next)
 	if err == nil && !ok {
 		err = fmt.Errorf("the backup is of offset %d, and the log begins at %d: what could make later clicks duplicates is gone. "+
 			"`linkpulse totals rebuild --from FILE --accept-loss` goes on all the same, in a new epoch", c.position.Next, c.start)

@@ -168,7 +168,7 @@ func (r *rebuild) planCopy(ctx context.Context, c *condition) error {
 	default:
 		return errors.New(c.problem)
 	}
-	ok, err := canGoOn(ctx, r.source, c, c.position.Next, r.record.Fold())
+	ok, err := r.canGoOn(ctx, c, c.position.Next)
 	if err != nil || ok {
 		return err
 	}

@@ -88,6 +88,15 @@ func (s *session) status(ctx context.Context) (r statusReport, stopped int, err 
 
 func (s *session) statusOf(ctx context.Context, partition int32) (statusPartition, error) {
 	c := examine(ctx, s.source(s.record.Topic), s.current(), partition)
+	if c.state == OK {
+		switch ok, err := s.canGoOn(ctx, &c, c.position.Next); {
+		case err != nil:
+			c.is(Unknown, "%v", err)
+		case !ok:
+			c.is(Lost, "the totals are those at offset %d, and the log begins at %d: what could make later clicks duplicates is gone, "+
+				"and a tally that has not seen it stops. Begin a new epoch with `linkpulse totals rebuild`", c.position.Next, c.start)
+		}
+	}
 	if ctx.Err() != nil {
 		return statusPartition{}, context.Cause(ctx)
 	}

@@ -49,6 +49,9 @@ func TestStatusOfWhatStopped(t *testing.T) {
 			w.click(one+"8", one+"9")
 			w.cut(1, 5)
 		}, Lost, "1 records between are gone"},
+		"lost duplicates": {func(w *world) {
+			w.cut(1, 3)
+		}, Lost, "what could make later clicks duplicates is gone"},
 		"log cut off": {func(w *world) {
 			w.recreate(0)
 		}, Recreated, "the log ends at 0"},

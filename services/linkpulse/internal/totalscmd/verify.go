@@ -265,7 +265,7 @@ func (v *verifier) baseFor(ctx context.Context, partition int32, next int64) (*t
 	if c.hold(ctx, v.source); c.state != OK {
 		return nil, fmt.Errorf("the backup does not suit the log: at its offset %d, %s", section.Next, c.problem)
 	}
-	ok, err := canGoOn(ctx, v.source, &c, section.Next, v.record.Fold())
+	ok, err := v.canGoOn(ctx, &c, section.Next)
 	if err == nil && !ok {
 		err = fmt.Errorf("the backup is of offset %d and the log begins at %d: what could make later records duplicates is gone; "+
 			"a younger backup is needed", section.Next, c.start)

@@ -87,10 +87,12 @@ func newWorld(t *testing.T, dir string, test func(w *world)) {
 	w.connection = Connection{Kafka: kafkalog.Config{Brokers: w.fake.ListenAddrs()}, Redis: totalstest.Config()}
 	w.dialer = w.dial
 	w.open()
+	defer func() {
+		w.redis.Latency(0)
+		w.close()
+		time.Sleep(time.Minute) // what is on its way arrives
+	}()
 	test(w)
-	w.redis.Latency(0)
-	w.sleep(time.Minute) // what is on its way arrives
-	w.close()
 }
 
 func (w *world) open() {
