@@ -13,6 +13,7 @@ import (
 	"net"
 	"net/http"
 	"net/url"
+	"slices"
 	"strconv"
 	"strings"
 	"time"
@@ -25,8 +26,8 @@ type dashboard struct {
 	line  line
 	in    frameReader
 	mask  [4]byte
-	links []int         // the links it watches
-	told  map[int]int64 // of each link, the last count told; absent: not subscribed yet
+	links []int   // the links it watches, in order
+	told  []int64 // of each of them, the last count told; -1: not subscribed yet
 }
 
 // subscribeChunk is how many links one subscribe names: 200 ids of the longest kind stay below the limit of a message.
@@ -182,14 +183,15 @@ func (d *dashboard) subscribed(payload []byte, now time.Duration) error {
 		if err != nil {
 			return err
 		}
-		if before, again := d.told[link]; again {
-			return fmt.Errorf("link %s is answered twice, with %d and %d", l.Link, before, l.Count)
+		told := d.of(link)
+		if told == nil || *told >= 0 {
+			return fmt.Errorf("link %s is answered with %d, and was before or is not watched", l.Link, l.Count)
 		}
 		if l.Count < 0 || l.Count > int64(len(d.run.plan.due[link])) {
 			return fmt.Errorf("link %s: told %d; %d clicks are planned", l.Link, l.Count, len(d.run.plan.due[link]))
 		}
 		d.run.covered(link, 0, l.Count, now) // late answers may cover clicks already
-		d.told[link] = l.Count
+		*told = l.Count
 		d.run.subscribed()
 	}
 	return nil
@@ -200,17 +202,26 @@ func (d *dashboard) update(u update, now time.Duration) error {
 	if err != nil {
 		return err
 	}
-	before, ok := d.told[link]
-	if !ok {
+	told := d.of(link)
+	if told == nil || *told < 0 {
 		return fmt.Errorf("an update of %s before its subscribed", u.link)
 	}
+	before := *told
 	if before+u.delta != u.count || u.delta <= 0 || u.count > int64(len(d.run.plan.due[link])) {
 		return fmt.Errorf("link %s: told %d, then %d with delta %d; %d clicks are planned",
 			u.link, before, u.count, u.delta, len(d.run.plan.due[link]))
 	}
-	d.told[link] = u.count
+	*told = u.count
 	d.run.frame(now)
 	d.run.covered(link, before, u.count, now)
+	return nil
+}
+
+// of returns where the last count of a link is kept, nil if the dashboard does not watch it.
+func (d *dashboard) of(link int) *int64 {
+	if i, ok := slices.BinarySearch(d.links, link); ok {
+		return &d.told[i]
+	}
 	return nil
 }
 

@@ -19,6 +19,7 @@ const breath = 50 * time.Millisecond
 
 // work goes on until ctx ends or something is wrong.
 func (g *generator) work(ctx context.Context) error {
+	g.poll.begin()
 	for ctx.Err() == nil {
 		next, err := g.sender.dispatch(ctx)
 		if err != nil {

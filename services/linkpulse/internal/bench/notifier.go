@@ -17,6 +17,8 @@ type notifier interface {
 	// wait returns whose lines can be read, as soon as there are any, or nobody when d is over, which may be negative.
 	// What it returns is valid until the next call.
 	wait(d time.Duration) ([]handler, error)
+	// begin comes before the first wait, by the same goroutine, which ends after the last one.
+	begin()
 	// close closes all lines.
 	close()
 }
@@ -109,6 +111,8 @@ func (w *watcher) Close() error {
 	w.closed = true
 	return w.Conn.Close()
 }
+
+func (p *watchers) begin() {}
 
 func (p *watchers) wait(d time.Duration) ([]handler, error) {
 	p.ready = p.ready[:0]

@@ -8,6 +8,7 @@ import (
 	"fmt"
 	mrand "math/rand/v2"
 	"net"
+	"slices"
 	"sync"
 	"sync/atomic"
 	"time"
@@ -190,8 +191,10 @@ func (r *run) connect(ctx context.Context) ([]*dashboard, error) {
 	rng := mrand.New(mrand.NewPCG(r.load.Seed, 2)) //nolint:gosec // who watches what, and a seed repeats it
 	all := make([]*dashboard, r.load.Dashboards)
 	for i := range all {
-		all[i] = &dashboard{run: r, links: rng.Perm(r.load.Pool)[:r.load.Links], told: make(map[int]int64)}
-		for _, link := range all[i].links {
+		links := rng.Perm(r.load.Pool)[:r.load.Links]
+		slices.Sort(links)
+		all[i] = &dashboard{run: r, links: slices.Clone(links), told: slices.Repeat([]int64{-1}, len(links))}
+		for _, link := range links {
 			r.owed.Add(int64(len(r.plan.due[link])))
 		}
 	}
