@@ -20,6 +20,7 @@
 // # When it stops
 //
 // Where the log cannot give what the totals lack, or the totals are not of this log, the worker stops and says so
-// ([Reason]). It touches nothing, and looks again every few seconds, so that what an operator mends is noticed. Nothing
+// ([Reason]). So it does where it is nearly a whole retention behind: clicks that were cut before it warmed up may be those
+// that make the next ones duplicates. It touches nothing, and looks again every few seconds, so that what an operator mends is noticed. Nothing
 // else stops with it: ingest accepts clicks, other partitions go on.
 package tally

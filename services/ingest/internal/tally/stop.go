@@ -44,7 +44,7 @@ func (e *StopError) Error() string {
 func stopMissing(start int64) error {
 	return &StopError{
 		Missing, fmt.Sprintf("redis has no totals, and the log begins at %d, so they cannot be counted again from its start", start),
-		"Restore a backup with `linkpulse totals import`",
+		"Put a backup back with `linkpulse totals import`; without one, `linkpulse totals rebuild --accept-loss` counts what is left",
 	}
 }
 
@@ -66,14 +66,14 @@ func stopTooFarBehind(offset int64, at time.Time, start int64) error {
 func stopBeyondEnd(next, end int64) error {
 	return &StopError{
 		Recreated, fmt.Sprintf("the totals are those at offset %d, and the log ends at %d: the topic was created anew, or its log was cut off", next, end),
-		"Begin a new epoch with `linkpulse totals rebuild`",
+		"Begin a new epoch with `linkpulse totals rebuild --topic NAME`",
 	}
 }
 
 func stopOtherRecord(f totals.Fingerprint) error {
 	return &StopError{
 		Recreated, fmt.Sprintf("another record is at offset %d than the one that was counted there: the topic was created anew", f.Offset),
-		"Begin a new epoch with `linkpulse totals rebuild`",
+		"Begin a new epoch with `linkpulse totals rebuild --topic NAME`",
 	}
 }
 

@@ -1,11 +1,14 @@
 package tally
 
 import (
+	"fmt"
 	"testing"
 	"testing/synctest"
 	"time"
 
+	"github.com/linkpulse/linkpulse/pkg/click"
 	"github.com/linkpulse/linkpulse/pkg/fold"
+	"github.com/linkpulse/linkpulse/pkg/fold/feed"
 	"github.com/linkpulse/linkpulse/pkg/totals"
 )
 
@@ -258,6 +261,28 @@ func TestStoreIsAway(t *testing.T) {
 	})
 }
 
+// While the store is away the worker folds on, and stops where a batch has as many links as it may.
+func TestStoreIsAwayWhileManyLinksAreClicked(t *testing.T) {
+	trace(t, 100, func(t *testing.T, w *world) {
+		defer w.run()()
+		time.Sleep(soon)
+		w.store.set(func(m *memory) { m.fail = func(string) (before, after error) { return errLost, nil } })
+		for i := range 3 * maxEntries {
+			r := fold.Record{TimeMs: time.Now().UnixMilli(), Key: fmt.Appendf(nil, "link-%d", i), Value: (&click.Record{}).Append(nil)}
+			w.log.Append(0, r)
+			w.whole.Append(0, r)
+		}
+		time.Sleep(soon)
+		w.store.set(func(m *memory) { m.fail = nil })
+		w.want(soon)
+		w.store.set(func(m *memory) {
+			if most := maxEntries + 2*feed.MaxRecords; m.largest > most || m.largest < maxEntries {
+				t.Errorf("the largest batch had %d entries, want %d to %d", m.largest, maxEntries, most)
+			}
+		})
+	})
+}
+
 // Another rule, or a key of something else: the worker stops and changes nothing.
 func TestStoreOfSomethingElse(t *testing.T) {
 	t.Parallel()
@@ -312,6 +337,13 @@ func TestOffsetsThatCountNothing(t *testing.T) {
 		}
 		w.want(soon)
 		w.click("a1") // too far from the first one to be its duplicate
+		w.want(soon)
+		_, end, err := w.log.Bounds(t.Context(), 0)
+		if err != nil {
+			t.Fatal(err)
+		}
+		w.log.Hide(0, end, 1) // an answer without a record that is there
+		w.click("a2", "a3")
 		w.want(soon)
 	})
 }

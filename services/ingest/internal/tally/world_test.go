@@ -178,6 +178,7 @@ type memory struct {
 	history []state
 	fail    func(call string) (before, after error)
 	calls   int
+	largest int // entries of a batch
 }
 
 type state struct {
@@ -255,6 +256,11 @@ func (m *memory) Apply(_ context.Context, b *totals.Batch) error {
 	m.mu.Lock()
 	defer m.mu.Unlock()
 	before, after := m.failing("apply")
+	entries := len(b.Links)
+	for _, minute := range b.Minutes {
+		entries += len(minute.Links)
+	}
+	m.largest = max(m.largest, entries)
 	if before != nil {
 		return before
 	}
