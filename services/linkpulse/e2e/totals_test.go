@@ -42,27 +42,26 @@ type fleet struct {
 // TestTotalsOnRealParts kills, freezes, empties and takes back in time what a deployment is made of, under load from
 // visitors who try again. After each of that, what dashboards show, what Redis stores and what the log adds up to must
 // be the same to the last click.
+// It does not run beside the tests that have brokers of their own: nobody would get the processor that a heartbeat needs.
 func TestTotalsOnRealParts(t *testing.T) {
-	t.Parallel()
 	f := newFleet(t)
 	for _, c := range []struct {
-		name  string
-		harm  func(*testing.T)
-		heals time.Duration // what the group needs to give a dead owner's partitions to another
+		name string
+		harm func(*testing.T)
 	}{
-		{"nothing", func(t *testing.T) { pause(t.Context(), time.Second) }, 0},
-		{"ingest is killed in mid-batch", f.killIngest, 0},
-		{"a tally is killed", f.killTally, 12 * time.Second},
-		{"redis is killed and comes back as it was a while ago", f.killRedis, 0},
-		{"redis is emptied", func(t *testing.T) { f.redis.FlushAll(t) }, 0},
-		{"redis stands still", f.freezeRedis, 0},
-		{"a tally stands still for longer than its session, and goes on", f.freezeTally, 12 * time.Second},
-		{"the leader is killed and comes back", f.killBroker, 0},
-		{"a gateway is killed", f.killGateway, 0},
+		{"nothing", func(t *testing.T) { pause(t.Context(), time.Second) }},
+		{"ingest is killed in mid-batch", f.killIngest},
+		{"a tally is killed", f.killTally},
+		{"redis is killed and comes back as it was a while ago", f.killRedis},
+		{"redis is emptied", func(t *testing.T) { f.redis.FlushAll(t) }},
+		{"redis stands still", f.freezeRedis},
+		{"a tally stands still for longer than its session, and goes on", f.freezeTally},
+		{"the leader is killed and comes back", f.killBroker},
+		{"a gateway is killed", f.killGateway},
 	} {
 		if !t.Run(c.name, func(t *testing.T) {
 			f.underLoad(t, c.harm)
-			f.exact(t, c.heals)
+			f.exact(t)
 		}) {
 			return // the later ones would fail for the same reason
 		}
@@ -167,22 +166,22 @@ func (f *fleet) read(t *testing.T) history.Log {
 	return log
 }
 
-// exact waits until the dashboards, and then Redis, agree with the log. How long that took is told; the bound leaves room
-// for a busy machine.
-func (f *fleet) exact(t *testing.T, heals time.Duration) {
+// exact waits until the dashboards, and then Redis, agree with the log. How long that took is told and not held against
+// anybody: a machine that is busy with brokers may take any time.
+func (f *fleet) exact(t *testing.T) {
 	t.Helper()
 	begun := time.Now()
-	shown := f.await(t, soon, f.show)
+	shown := f.await(t, f.show)
 	took := time.Since(begun)
-	f.await(t, heals+soon, f.store)
+	f.await(t, f.store)
 	t.Logf("%v after the last click dashboards were right, redis after %v: %v",
 		took.Round(10*time.Millisecond), time.Since(begun).Round(10*time.Millisecond), shown)
 }
 
 // await waits until what is compared agrees with what the log adds up to.
-func (f *fleet) await(t *testing.T, within time.Duration, compare func(context.Context, map[string]int64) error) map[string]int64 {
+func (f *fleet) await(t *testing.T, compare func(context.Context, map[string]int64) error) map[string]int64 {
 	t.Helper()
-	ctx, cancel := context.WithTimeout(t.Context(), within)
+	ctx, cancel := context.WithTimeout(t.Context(), healed)
 	defer cancel()
 	for {
 		want, err := history.Totals(f.read(t))
@@ -228,7 +227,7 @@ func (f *fleet) store(ctx context.Context, want map[string]int64) error {
 // everybodyAgrees compares what dashboards show with what Redis has, what each gateway answers over plain HTTP, and what
 // the product's own recount makes of the topic; the checker's fold, which shares no code with it, is the judge.
 func (f *fleet) everybodyAgrees(t *testing.T) {
-	want := f.await(t, soon, f.show)
+	want := f.await(t, f.show)
 	if err := f.store(t.Context(), want); err != nil {
 		t.Error(err)
 	}
@@ -394,11 +393,11 @@ func (f *fleet) deleteRecords(t *testing.T, at map[int32]*totals.Dump) {
 
 func waitFor(t *testing.T, what string, ok func() bool) {
 	t.Helper()
-	ctx, cancel := context.WithTimeout(t.Context(), soon)
+	ctx, cancel := context.WithTimeout(t.Context(), healed)
 	defer cancel()
 	for !ok() {
 		if ctx.Err() != nil {
-			t.Fatalf("not within %v: %s", soon, what)
+			t.Fatalf("not within %v: %s", healed, what)
 		}
 		pause(ctx, 100*time.Millisecond)
 	}
