@@ -13,15 +13,17 @@ import (
 
 // Config says how to reach Redis. Services embed it in their own configuration.
 type Config struct {
-	Addrs      []string      `help:"Redis: one server, seeds of a cluster, or the Sentinels." default:"127.0.0.1:6379" placeholder:"HOST:PORT"`
-	Cluster    bool          `help:"The addresses are those of a Redis Cluster."`
-	MasterName string        `help:"The addresses are those of Sentinels, which watch a master of this name."`
-	Prefix     string        `help:"In front of every key: deployments that share a Redis must differ here." default:"linkpulse"`
-	DB         int           `help:"Number of the database; not with a cluster." default:"0"`
-	Username   string        `help:"User name; the default user without it."`
-	Password   string        `help:"Password; none is sent without it."`
-	Timeout    time.Duration `help:"How long one call may take." default:"2s"`
-	TLS        TLSConfig     `embed:"" prefix:"tls-"`
+	Addrs            []string      `help:"Redis: one server, seeds of a cluster, or the Sentinels." default:"127.0.0.1:6379" placeholder:"HOST:PORT"`
+	Cluster          bool          `help:"The addresses are those of a Redis Cluster."`
+	MasterName       string        `help:"The addresses are those of Sentinels, which watch a master of this name."`
+	Prefix           string        `help:"In front of every key: deployments that share a Redis must differ here." default:"linkpulse"`
+	DB               int           `help:"Number of the database; not with a cluster." default:"0"`
+	Username         string        `help:"User name; the default user without it."`
+	Password         string        `help:"Password; none is sent without it."`
+	SentinelUsername string        `help:"User name for the Sentinels, which have users of their own."`
+	SentinelPassword string        `help:"Password for the Sentinels."`
+	Timeout          time.Duration `help:"How long one call may take." default:"2s"`
+	TLS              TLSConfig     `embed:"" prefix:"tls-"`
 }
 
 // TLSConfig says how connections are encrypted. Files are read when the store is opened.
@@ -70,6 +72,12 @@ func (c Config) Check() error {
 	}
 	if c.Username != "" && c.Password == "" {
 		errs = append(errs, errors.New("redis: a user name without a password"))
+	}
+	if c.SentinelUsername != "" && c.SentinelPassword == "" {
+		errs = append(errs, errors.New("redis: a user name for the Sentinels without a password"))
+	}
+	if c.SentinelPassword != "" && c.MasterName == "" {
+		errs = append(errs, errors.New("redis: a password for the Sentinels and no name of a master"))
 	}
 	if (c.TLS.Cert == "") != (c.TLS.Key == "") {
 		errs = append(errs, errors.New("redis TLS: certificate and key come together"))

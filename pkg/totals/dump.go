@@ -47,7 +47,7 @@ func minutesNow() (from, to int64) {
 func (e *Epoch) Dump(ctx context.Context, partition int32) (*Dump, error) {
 	from, to := minutesNow()
 	var d *Dump
-	err := e.store.callLong(ctx, "dump", func(ctx context.Context, c rueidis.Client) error {
+	err := e.store.callLong(ctx, callDump, func(ctx context.Context, c rueidis.Client) error {
 		answer, err := e.readAll(ctx, c, partition, from, to)
 		if err != nil {
 			return err
@@ -85,7 +85,7 @@ func (e *Epoch) readAll(
 func (e *Epoch) parseDump(partition int32, from int64, answer []rueidis.RedisMessage) (*Dump, error) {
 	fields, err := answer[0].AsStrMap()
 	if err != nil {
-		return nil, e.readError(partition, err)
+		return nil, readError(e.totalsKey(partition), err)
 	}
 	d := &Dump{Links: make(map[string]LinkTotal, len(fields)/2), Minutes: make(map[int64]map[string]Clicks)}
 	if d.Position, err = e.parsePosition(partition, fields); err != nil {
@@ -97,14 +97,14 @@ func (e *Epoch) parseDump(partition int32, from int64, answer []rueidis.RedisMes
 		}
 	}
 	for i := range answer[1:] {
+		minute := from + int64(i)
 		fields, err := answer[1+i].AsStrMap()
 		if err != nil {
-			return nil, e.readError(partition, err)
+			return nil, readError(e.minuteKey(partition, minute), err)
 		}
 		if len(fields) == 0 {
 			continue
 		}
-		minute := from + int64(i)
 		if d.Minutes[minute], err = parseMinute(fields); err != nil {
 			return nil, &KeyError{Key: e.minuteKey(partition, minute), Problem: err.Error()}
 		}

@@ -2,9 +2,9 @@ package totals
 
 import (
 	"context"
-	"errors"
 	"fmt"
 	"strconv"
+	"strings"
 
 	"github.com/redis/rueidis"
 
@@ -52,18 +52,20 @@ func (e *Epoch) key(partition int32, name string) string {
 
 func (e *Epoch) totalsKey(partition int32) string { return e.key(partition, "totals") }
 
+func (e *Epoch) minutePrefix(partition int32) string { return e.key(partition, "minute:") }
+
 func (e *Epoch) minuteKey(partition int32, minute int64) string {
-	return e.key(partition, "minute:"+strconv.FormatInt(minute, 10))
+	return e.minutePrefix(partition) + decimal(minute)
 }
 
 // Position returns how far a partition was folded. It returns ErrMissing where there is nothing, a *[RuleError] where
 // that was counted by another rule, and a *[KeyError] where it cannot be read.
 func (e *Epoch) Position(ctx context.Context, partition int32) (Position, error) {
 	var pos Position
-	err := e.store.call(ctx, "position", func(ctx context.Context, c rueidis.Client) error {
+	err := e.store.call(ctx, callPosition, func(ctx context.Context, c rueidis.Client) error {
 		fields, err := c.Do(ctx, c.B().Hmget().Key(e.totalsKey(partition)).Field(fieldNext, fieldRule, fieldLast).Build()).ToArray()
 		if err != nil {
-			return e.readError(partition, err)
+			return readError(e.totalsKey(partition), err)
 		}
 		pos, err = e.position(partition, fields[0], fields[1], fields[2])
 		return err
@@ -113,30 +115,43 @@ func (e *Epoch) next(partition int32, next, rule rueidis.RedisMessage) (int64, e
 }
 
 // readError tells a key of another type from a Redis that could not answer.
-func (e *Epoch) readError(partition int32, err error) error {
-	if r, ok := rueidis.IsRedisErr(err); ok && len(r.Error()) >= 9 && r.Error()[:9] == "WRONGTYPE" {
-		return &KeyError{Key: e.totalsKey(partition), Problem: "it is no hash"}
+func readError(key string, err error) error {
+	if answer, ok := rueidis.IsRedisErr(err); ok && strings.HasPrefix(answer.Error(), "WRONGTYPE") {
+		return &KeyError{Key: key, Problem: "it is no hash"}
 	}
 	return err
 }
 
-// fieldsPerLink is how many fields are read for a link.
-const fieldsPerLink = 5
+const (
+	// fieldsPerLink is how many fields are read for a link.
+	fieldsPerLink = 5
+	// indexAt is which of them is a time.
+	indexAt = 2
+	// linkLength is how long a link's field is about, in bytes.
+	linkLength = 16
+)
 
 // Totals returns the totals of links, imported counts included, and the offset at which they are true. A link that has
 // none is not in the answer. All of it is read in one command. Errors are those of [Epoch.Position].
 func (e *Epoch) Totals(
 	ctx context.Context, partition int32, links []string,
 ) (totals map[string]fold.Total, next int64, err error) {
-	fields := make([]string, 0, 2+fieldsPerLink*len(links))
-	fields = append(fields, fieldNext, fieldRule)
+	var fields words
+	fields.grow(2+fieldsPerLink*len(links), fieldsPerLink*linkLength*len(links))
+	fields.add(fieldNext, "")
+	fields.add(fieldRule, "")
 	for _, l := range links {
-		fields = append(fields, prefixCount+l, prefixBots+l, prefixAt+l, prefixImported+l, prefixImportedBots+l)
+		fields.add(prefixCount, l)
+		fields.add(prefixBots, l)
+		fields.add(prefixAt, l)
+		fields.add(prefixImported, l)
+		fields.add(prefixImportedBots, l)
 	}
-	err = e.store.call(ctx, "totals", func(ctx context.Context, c rueidis.Client) error {
-		values, err := c.Do(ctx, c.B().Hmget().Key(e.totalsKey(partition)).Field(fields...).Build()).ToArray()
+	e.store.metrics.size(callTotals, len(links))
+	err = e.store.call(ctx, callTotals, func(ctx context.Context, c rueidis.Client) error {
+		values, err := c.Do(ctx, c.B().Hmget().Key(e.totalsKey(partition)).Field(fields.strings()...).Build()).ToArray()
 		if err != nil {
-			return e.readError(partition, err)
+			return readError(e.totalsKey(partition), err)
 		}
 		if next, err = e.next(partition, values[0], values[1]); err != nil {
 			return err
@@ -157,8 +172,9 @@ func (e *Epoch) linkTotals(partition int32, links []string, values []rueidis.Red
 		var n [fieldsPerLink]int64
 		for j := range n {
 			v, err := values[i*fieldsPerLink+j].AsInt64()
-			if err != nil && !rueidis.IsRedisNil(err) {
-				return nil, &KeyError{Key: e.totalsKey(partition), Problem: fmt.Sprintf("a field of link %s is no number: %v", link, err)}
+			clicks := j != indexAt
+			if err != nil && !rueidis.IsRedisNil(err) || clicks && (v < 0 || v > most) {
+				return nil, &KeyError{Key: e.totalsKey(partition), Problem: fmt.Sprintf("a field of link %s is no number", link)}
 			}
 			n[j] = v
 		}
@@ -167,15 +183,4 @@ func (e *Epoch) linkTotals(partition int32, links []string, values []rueidis.Red
 		}
 	}
 	return totals, nil
-}
-
-// IsAway tells whether an error is of a Redis that could not be reached or did not answer in time, which passes by
-// itself.
-func IsAway(err error) bool {
-	var key *KeyError
-	var rule *RuleError
-	var refused *RefusedError
-	return err != nil && !errors.Is(err, ErrMissing) && !errors.Is(err, ErrExists) && !errors.Is(err, ErrClosed) &&
-		!errors.Is(err, ErrLocked) &&
-		!errors.As(err, &key) && !errors.As(err, &rule) && !errors.As(err, &refused)
 }

@@ -4,6 +4,7 @@ import (
 	"context"
 	_ "embed"
 	"fmt"
+	"time"
 
 	"github.com/redis/rueidis"
 )
@@ -27,40 +28,61 @@ type History struct {
 	Minutes []Minute
 }
 
-// History returns the clicks of a link in the minutes [from, to), all of one moment. Minutes older than
-// [MinuteRetention] are empty. Errors are those of [Epoch.Position].
-func (e *Epoch) History(ctx context.Context, partition int32, link string, from, to int64) (History, error) {
-	keys := make([]string, 1, 1+max(to-from, 0))
-	keys[0] = e.totalsKey(partition)
-	for m := from; m < to; m++ {
-		keys = append(keys, e.minuteKey(partition, m))
+// maxHistory is how many minutes there can be.
+const maxHistory = int64((MinuteRetention + 2*minuteMargin) / time.Minute)
+
+// History returns the clicks of a link in the minutes [from, to), all of one moment and in one round trip. Minutes older
+// than [MinuteRetention] are empty; ErrTooMany is for more minutes than can be kept. Other errors are those of
+// [Epoch.Position].
+func (e *Epoch) History(ctx context.Context, partition int32, link string, from, to int64) (h History, err error) {
+	switch {
+	case to-from > maxHistory:
+		err = fmt.Errorf("%d minutes: %w", to-from, ErrTooMany)
+	default:
+		err = e.store.call(ctx, callHistory, func(ctx context.Context, c rueidis.Client) error {
+			values, err := e.store.history.Exec(ctx, c, e.historyKeys(partition, from, to), []string{
+				prefixCount + link, prefixBots + link,
+			}).ToArray()
+			if err != nil {
+				return err
+			}
+			h, err = e.readHistory(partition, from, to, values)
+			return err
+		})
 	}
-	var h History
-	err := e.store.call(ctx, "history", func(ctx context.Context, c rueidis.Client) error {
-		values, err := e.store.history.Exec(ctx, c, keys, []string{link}).ToArray()
-		if err != nil {
-			return e.readError(partition, err)
-		}
-		h, err = e.readHistory(partition, from, values)
-		return err
-	})
 	if err != nil {
 		return History{}, fmt.Errorf("reading the history of a link in partition %d: %w", partition, err)
 	}
 	return h, nil
 }
 
-func (e *Epoch) readHistory(partition int32, from int64, values []rueidis.RedisMessage) (h History, err error) {
+func (e *Epoch) historyKeys(partition int32, from, to int64) []string {
+	var keys words
+	keys.add(e.totalsKey(partition), "")
+	minute := e.minutePrefix(partition)
+	for m := from; m < to; m++ {
+		keys.addInt(minute, m)
+	}
+	return keys.strings()
+}
+
+func (e *Epoch) readHistory(partition int32, from, to int64, values []rueidis.RedisMessage) (h History, err error) {
+	if len(values) == 1 {
+		key, err := values[0].ToString()
+		if err != nil {
+			return History{}, err
+		}
+		return History{}, &KeyError{Key: key, Problem: "it is no hash"}
+	}
 	if h.Next, err = e.next(partition, values[0], values[1]); err != nil {
 		return History{}, err
 	}
-	values = values[2:]
-	h.Minutes = make([]Minute, len(values)/2)
+	h.Minutes = make([]Minute, max(to-from, 0))
 	for i := range h.Minutes {
 		m := Minute{Minute: from + int64(i)}
 		for j, n := range []*int64{&m.Count, &m.Bots} {
-			if *n, err = values[2*i+j].AsInt64(); err != nil && !rueidis.IsRedisNil(err) {
-				return History{}, &KeyError{Key: e.minuteKey(partition, m.Minute), Problem: fmt.Sprintf("a field is no number: %v", err)}
+			if *n, err = values[2+2*i+j].AsInt64(); err != nil && !rueidis.IsRedisNil(err) {
+				return History{}, &KeyError{Key: e.minuteKey(partition, m.Minute), Problem: "a field is no number"}
 			}
 		}
 		h.Minutes[i] = m

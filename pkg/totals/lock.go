@@ -27,7 +27,7 @@ type Lock struct {
 // too: they get an error that wraps ErrLocked.
 func (s *Store) Lock(ctx context.Context, name, owner string, hold time.Duration) (*Lock, error) {
 	l := &Lock{store: s, key: s.cfg.Prefix + ":lock:" + name, value: rand.Text() + " " + owner, hold: hold}
-	err := s.call(ctx, "lock", func(ctx context.Context, c rueidis.Client) error {
+	err := s.call(ctx, callLock, func(ctx context.Context, c rueidis.Client) error {
 		err := c.Do(ctx, c.B().Set().Key(l.key).Value(l.value).Nx().Px(hold).Build()).Error()
 		if !rueidis.IsRedisNil(err) {
 			return err
@@ -61,7 +61,7 @@ func (l *Lock) Release(ctx context.Context) error {
 
 func (l *Lock) ifHeld(ctx context.Context, then string) error {
 	script := rueidis.NewLuaScript(`if redis.call('GET', KEYS[1]) ~= ARGV[1] then return 0 end ` + then)
-	err := l.store.call(ctx, "lock", func(ctx context.Context, c rueidis.Client) error {
+	err := l.store.call(ctx, callLock, func(ctx context.Context, c rueidis.Client) error {
 		held, err := script.Exec(ctx, c, []string{l.key}, []string{l.value, decimal(l.hold.Milliseconds())}).AsInt64()
 		if err == nil && held == 0 {
 			err = fmt.Errorf("%w, since this one was away for too long", ErrLocked)

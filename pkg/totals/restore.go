@@ -4,6 +4,7 @@ import (
 	"context"
 	"crypto/rand"
 	_ "embed"
+	"errors"
 	"fmt"
 	"maps"
 	"slices"
@@ -23,16 +24,44 @@ const (
 )
 
 // Restore stores all of a partition that has no totals, at once: what it writes before that has other keys. Minutes that
-// have expired are left out. It returns ErrExists where there are totals, and then nothing was changed.
+// have expired are left out, and others that are there go. It returns ErrExists where there are totals and ErrInvalid for
+// numbers that cannot be; then nothing was changed. After an *[AwayError] it may have been done: then it returns ErrExists
+// when it is tried again.
 func (e *Epoch) Restore(ctx context.Context, partition int32, d *Dump) error {
-	err := e.store.callLong(ctx, "restore", func(ctx context.Context, c rueidis.Client) error {
-		return e.restore(ctx, c, partition, d)
-	})
+	err := d.check()
+	if err == nil {
+		err = e.store.callLong(ctx, callRestore, func(ctx context.Context, c rueidis.Client) error {
+			return e.restore(ctx, c, partition, d)
+		})
+	}
 	if err != nil {
 		return fmt.Errorf("restoring partition %d: %w", partition, err)
 	}
 	return nil
 }
+
+// check keeps numbers out that the tally could not add to.
+func (d *Dump) check() error {
+	valid := func(n ...int64) bool { return slices.Min(n) >= 0 && slices.Max(n) <= most }
+	if !valid(d.Next) {
+		return fmt.Errorf("the offset %d: %w", d.Next, ErrInvalid)
+	}
+	for link, t := range d.Links {
+		if !valid(t.Total.Count, t.Total.Bots, t.Imported.Count, t.Imported.Bots) {
+			return fmt.Errorf("link %s: %w", link, ErrInvalid)
+		}
+	}
+	for minute, links := range d.Minutes {
+		for link, c := range links {
+			if !valid(c.Count, c.Bots) {
+				return fmt.Errorf("link %s in minute %d: %w", link, minute, ErrInvalid)
+			}
+		}
+	}
+	return nil
+}
+
+var errStagedGone = errors.New("it took so long that its beginning has expired")
 
 func (e *Epoch) restore(ctx context.Context, c rueidis.Client, partition int32, d *Dump) error {
 	staged := "staged:" + rand.Text() + ":"
@@ -53,11 +82,19 @@ func (e *Epoch) restore(ctx context.Context, c rueidis.Client, partition int32, 
 		keys = append(keys, from, e.minuteKey(partition, minute))
 		expiries = append(expiries, decimal(expires.Unix()))
 	}
-	done, err := e.store.restore.Exec(ctx, c, keys, expiries).AsInt64()
-	if err == nil && done == 0 {
-		err = ErrExists
+	from, to := minutesNow()
+	for m := from; m < to; m++ {
+		keys = append(keys, e.minuteKey(partition, m))
 	}
-	return err
+	switch answer, err := e.store.restore.Exec(ctx, c, keys, expiries).ToString(); {
+	case err != nil:
+		return err
+	case answer == "exists":
+		return ErrExists
+	case answer != "done":
+		return errStagedGone
+	}
+	return nil
 }
 
 // stage writes a hash under a key that expires by itself.
@@ -108,7 +145,7 @@ func minuteFields(links map[string]Clicks) []string {
 
 // Expire lets everything of a partition go after a while. Whoever still reads or writes it meanwhile is not disturbed.
 func (e *Epoch) Expire(ctx context.Context, partition int32, after time.Duration) error {
-	err := e.store.call(ctx, "expire", func(ctx context.Context, c rueidis.Client) error {
+	err := e.store.call(ctx, callExpire, func(ctx context.Context, c rueidis.Client) error {
 		seconds := int64(after / time.Second)
 		return c.Do(ctx, c.B().Expire().Key(e.totalsKey(partition)).Seconds(seconds).Build()).Error()
 	})
@@ -125,7 +162,7 @@ func (e *Epoch) Remove(ctx context.Context, partition int32) error {
 	for m := from; m < to; m++ {
 		keys = append(keys, e.minuteKey(partition, m))
 	}
-	err := e.store.callLong(ctx, "remove", func(ctx context.Context, c rueidis.Client) error {
+	err := e.store.callLong(ctx, callRemove, func(ctx context.Context, c rueidis.Client) error {
 		return c.Do(ctx, c.B().Unlink().Key(keys...).Build()).Error()
 	})
 	if err != nil {

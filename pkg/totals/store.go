@@ -3,7 +3,6 @@ package totals
 import (
 	"context"
 	"crypto/tls"
-	"errors"
 	"fmt"
 	"net"
 	"sync"
@@ -19,53 +18,30 @@ import (
 type Store struct {
 	cfg     Config
 	option  rueidis.ClientOption
+	dial    func(ctx context.Context, network, address string) (net.Conn, error)
 	log     *zap.Logger
 	metrics *metrics
 
 	apply, history, restore *rueidis.Lua
 
-	mu         sync.Mutex     // guards what follows; never held across I/O
-	client     rueidis.Client // nil until the first connection
-	connecting *attempt       // nil: nobody is
-	closed     bool
-}
+	// ctx ends with Close, and with it whatever connects or waits to.
+	ctx     context.Context //nolint:containedctx // the life of the store, not of a call
+	end     context.CancelFunc
+	running sync.WaitGroup // attempts to connect, and clients that are being closed
 
-// attempt is the first connection being made.
-type attempt struct {
-	done chan struct{} // closed when it is over
-	err  error         // read after done
+	mu         sync.Mutex     // guards what follows; never held across I/O
+	client     rueidis.Client // nil until the first connection, and after one that had to be given up
+	connecting *attempt       // nil: nobody is
+	failures   int            // attempts and connections that came to nothing since the last call that was answered
+	notBefore  time.Time      // of the next attempt
 }
 
 // Option changes how a store is opened.
 type Option func(*Store)
 
-// WithDialer makes connections with dial.
+// WithDialer makes connections with dial. Encryption, where it is configured, is put on top.
 func WithDialer(dial func(ctx context.Context, network, address string) (net.Conn, error)) Option {
-	return func(s *Store) {
-		s.option.DialCtxFn = func(ctx context.Context, address string, _ *net.Dialer, cfg *tls.Config) (net.Conn, error) {
-			conn, err := dial(ctx, "tcp", address)
-			if err != nil || cfg == nil {
-				return conn, err
-			}
-			return handshake(ctx, conn, cfg, address)
-		}
-	}
-}
-
-func handshake(ctx context.Context, conn net.Conn, cfg *tls.Config, address string) (net.Conn, error) {
-	if cfg.ServerName == "" {
-		host, _, err := net.SplitHostPort(address)
-		if err != nil {
-			return nil, errors.Join(err, conn.Close())
-		}
-		cfg = cfg.Clone()
-		cfg.ServerName = host
-	}
-	secure := tls.Client(conn, cfg)
-	if err := secure.HandshakeContext(ctx); err != nil {
-		return nil, errors.Join(err, conn.Close())
-	}
-	return secure, nil
+	return func(s *Store) { s.dial = dial }
 }
 
 // WithLogger logs to log; the default is silence.
@@ -79,8 +55,13 @@ func WithMetrics(registry prometheus.Registerer) Option {
 const (
 	// keepAlive is how often an idle connection is asked whether it still lives.
 	keepAlive = time.Second
+	// masterCheck is how often the Sentinels are asked who the master is. They announce a new one too, once, and to whoever
+	// is connected at that moment.
+	masterCheck = time.Second
 	// bufferSize of a connection, each way. Batches and answers are tens of kilobytes.
 	bufferSize = 64 << 10
+	// clientName is what Redis shows in its list of clients.
+	clientName = "linkpulse"
 )
 
 // Open returns a store. It reads the files that cfg names and does no other I/O: a Redis that is away shows in the first
@@ -94,20 +75,12 @@ func Open(cfg Config, opts ...Option) (*Store, error) {
 		return nil, fmt.Errorf("opening redis: %w", err)
 	}
 	s := &Store{
-		cfg: cfg, log: zap.NewNop(),
+		cfg: cfg, log: zap.NewNop(), dial: (&net.Dialer{KeepAlive: keepAlive}).DialContext,
 		apply: rueidis.NewLuaScript(applyScript), restore: rueidis.NewLuaScript(restoreScript),
 		history: rueidis.NewLuaScriptRetryable(historyScript), // it only reads
 	}
-	s.option = rueidis.ClientOption{
-		InitAddress: cfg.Addrs, SelectDB: cfg.DB, Username: cfg.Username, Password: cfg.Password, TLSConfig: tlsConfig,
-		Sentinel:          rueidis.SentinelOption{MasterSet: cfg.MasterName, TLSConfig: sentinelTLS(cfg, tlsConfig)},
-		ForceSingleClient: !cfg.Cluster && cfg.MasterName == "",
-		Dialer:            net.Dialer{Timeout: cfg.Timeout, KeepAlive: keepAlive},
-		ConnWriteTimeout:  cfg.Timeout, // ends the wait for a peer that is there and says nothing
-		ClientName:        "linkpulse", ClientSetInfo: rueidis.DisableClientSetInfo, DisableCache: true,
-		ReadBufferEachConn: bufferSize, WriteBufferEachConn: bufferSize, PipelineMultiplex: -1,
-		AlwaysPipelining: true, // else whoever calls while another's call is out waits a round trip for it
-	}
+	s.ctx, s.end = context.WithCancel(context.Background()) //nolint:forbidigo // the root of what lives until Close
+	s.option = s.clientOption(tlsConfig)
 	for _, o := range opts {
 		o(s)
 	}
@@ -117,102 +90,79 @@ func Open(cfg Config, opts ...Option) (*Store, error) {
 	return s, nil
 }
 
-func sentinelTLS(cfg Config, c *tls.Config) *tls.Config {
-	if cfg.MasterName == "" {
-		return nil
+func (s *Store) clientOption(tlsConfig *tls.Config) rueidis.ClientOption {
+	cfg := s.cfg
+	dialer := net.Dialer{Timeout: cfg.Timeout, KeepAlive: keepAlive} // the client reads its bounds from there
+	o := rueidis.ClientOption{
+		InitAddress: cfg.Addrs, SelectDB: cfg.DB, Username: cfg.Username, Password: cfg.Password, TLSConfig: tlsConfig,
+		ForceSingleClient: !cfg.Cluster && cfg.MasterName == "",
+		DialCtxFn:         s.dialServer, Dialer: dialer,
+		ConnWriteTimeout: cfg.Timeout, // ends the wait for a peer that is there and says nothing
+		ClientName:       clientName, ClientSetInfo: rueidis.DisableClientSetInfo, DisableCache: true,
+		ReadBufferEachConn: bufferSize, WriteBufferEachConn: bufferSize, PipelineMultiplex: -1,
+		AlwaysPipelining: true, // else whoever calls while another's call is out waits a round trip for it
 	}
-	return c
+	if cfg.MasterName != "" {
+		o.Sentinel = rueidis.SentinelOption{
+			MasterSet: cfg.MasterName, Dialer: dialer, TLSConfig: tlsConfig, ClientName: clientName,
+			Username: cfg.SentinelUsername, Password: cfg.SentinelPassword, TopologyRefreshInterval: masterCheck,
+		}
+	}
+	return o
 }
 
-// Close ends the connections. Calls under way fail.
+// Close ends the connections. Calls under way fail. It waits for an answer of Redis for a second at most.
 func (s *Store) Close() {
+	s.end()
 	s.mu.Lock()
-	s.closed = true
 	client := s.client
-	connecting := s.connecting
+	s.client = nil
 	s.mu.Unlock()
-	if connecting != nil {
-		<-connecting.done // it is bounded by the dialer's timeout, and closes what it made
-	}
 	if client != nil {
 		client.Close()
 	}
-}
-
-// connected returns the client. The first caller starts to connect, the others wait with it.
-func (s *Store) connected(ctx context.Context) (rueidis.Client, error) {
-	s.mu.Lock()
-	if s.closed {
-		s.mu.Unlock()
-		return nil, ErrClosed
-	}
-	if s.client != nil {
-		client := s.client
-		s.mu.Unlock()
-		return client, nil
-	}
-	a := s.connecting
-	if a == nil {
-		a = &attempt{done: make(chan struct{})}
-		s.connecting = a
-		go s.connect(a)
-	}
-	s.mu.Unlock()
-	select {
-	case <-a.done:
-	case <-ctx.Done():
-		return nil, fmt.Errorf("connecting to redis: %w", context.Cause(ctx))
-	}
-	if a.err != nil {
-		return nil, a.err
-	}
-	return s.connected(ctx)
-}
-
-func (s *Store) connect(a *attempt) {
-	client, err := rueidis.NewClient(s.option)
-	s.mu.Lock()
-	s.connecting = nil
-	closed := s.closed
-	if err == nil && !closed {
-		s.client = client
-	}
-	s.mu.Unlock()
-	switch {
-	case err != nil:
-		a.err = fmt.Errorf("connecting to redis: %w", err)
-	case closed:
-		client.Close()
-		a.err = ErrClosed
-	default:
-		s.log.Info("connected to redis", zap.Strings("addrs", s.cfg.Addrs))
-	}
-	close(a.done)
+	s.running.Wait()
 }
 
 // longCall bounds what an operator asks for: all of a partition.
 const longCall = 2 * time.Minute
 
 // call runs f with the client, bounds it, and counts it under a name.
-func (s *Store) call(ctx context.Context, name string, f func(context.Context, rueidis.Client) error) error {
-	ctx, cancel := context.WithTimeout(ctx, s.cfg.Timeout)
-	defer cancel()
-	return s.run(ctx, name, f)
+func (s *Store) call(ctx context.Context, name callName, f func(context.Context, rueidis.Client) error) error {
+	return s.callFor(ctx, s.cfg.Timeout, name, f)
 }
 
 // callLong is call with more time.
-func (s *Store) callLong(ctx context.Context, name string, f func(context.Context, rueidis.Client) error) error {
-	ctx, cancel := context.WithTimeout(ctx, longCall)
-	defer cancel()
-	return s.run(ctx, name, f)
+func (s *Store) callLong(ctx context.Context, name callName, f func(context.Context, rueidis.Client) error) error {
+	return s.callFor(ctx, longCall, name, f)
 }
 
-func (s *Store) run(ctx context.Context, name string, f func(context.Context, rueidis.Client) error) error {
+func (s *Store) callFor(
+	ctx context.Context, limit time.Duration, name callName, f func(context.Context, rueidis.Client) error,
+) error {
 	begun := time.Now()
+	ctx, cancel := context.WithTimeout(ctx, limit)
+	defer cancel()
 	client, err := s.connected(ctx)
 	if err == nil {
-		err = f(ctx, client)
+		err = s.judge(f(ctx, client), client)
 	}
 	s.metrics.observe(name, err, time.Since(begun))
 	return err
+}
+
+// judge makes one of this package's errors of err, and gives the client up where others would fare no better with it.
+func (s *Store) judge(err error, client rueidis.Client) error {
+	if isVerdict(err) {
+		s.answered()
+		return err
+	}
+	if s.ctx.Err() != nil {
+		return ErrClosed
+	}
+	away := awayError(err)
+	if away.Reason == ReadOnly && !s.cfg.Cluster { // a cluster's client is told where to go instead
+		s.giveUp(client, away)
+	}
+	return away
 }

@@ -25,9 +25,9 @@ const (
 // Survey looks at a partition a little at a time, so that it is in nobody's way and not of one moment. It counts as it
 // goes and keeps nothing.
 func (e *Epoch) Survey(ctx context.Context, partition int32) (s Survey, err error) {
-	err = e.store.callLong(ctx, "survey", func(ctx context.Context, c rueidis.Client) error {
+	err = e.store.callLong(ctx, callSurvey, func(ctx context.Context, c rueidis.Client) error {
 		if s.Links, err = e.countLinks(ctx, c, partition); err != nil {
-			return e.readError(partition, err)
+			return readError(e.totalsKey(partition), err)
 		}
 		s.NewestMinute, err = e.newestMinute(ctx, c, partition)
 		return err

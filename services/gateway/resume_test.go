@@ -408,7 +408,7 @@ func TestStartWithoutRedis(t *testing.T) {
 			t.Fatalf("unready for Redis: %s", body)
 		}
 		w.redis.Away(false)
-		f := &fleet{world: w, sums: w.redis.Open(t)}
+		f := &fleet{world: w, sums: w.redis.Open(w.t)}
 		f.tally(-1)
 		time.Sleep(time.Second) // await has the other one
 		d.await(link, 3)
