@@ -5,7 +5,9 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"slices"
 	"strings"
+	"sync/atomic"
 	"time"
 
 	"github.com/segmentio/kafka-go"
@@ -22,14 +24,14 @@ const (
 	leaveWithin = 2 * time.Second
 )
 
-// Assignment is what one member of a group was given until the next rebalance.
+// Assignment is what one member of a group was given. It is safe for concurrent use.
 type Assignment struct {
-	// Partitions of the topic, none where there are more members than partitions.
+	// Partitions of the topic, ascending; none where there are more members than partitions.
 	Partitions []int32
 
 	cluster    *Cluster
 	topic      string
-	generation *kafka.Generation
+	generation atomic.Pointer[kafka.Generation] // the last one that gave these partitions
 }
 
 // Commit tells the group how far partitions were read, which tools for operators show as lag. Nothing here reads it. It
@@ -46,8 +48,9 @@ func (a *Assignment) Commit(ctx context.Context, positions map[int32]int64) erro
 	for partition, next := range positions {
 		offsets = append(offsets, kafka.OffsetCommit{Partition: int(partition), Offset: next})
 	}
+	generation := a.generation.Load()
 	answer, err := t.client().OffsetCommit(ctx, &kafka.OffsetCommitRequest{
-		GroupID: a.generation.GroupID, GenerationID: int(a.generation.ID), MemberID: a.generation.MemberID,
+		GroupID: generation.GroupID, GenerationID: int(generation.ID), MemberID: generation.MemberID,
 		Topics: map[string][]kafka.OffsetCommit{a.topic: offsets},
 	})
 	if err == nil {
@@ -61,27 +64,23 @@ func (a *Assignment) Commit(ctx context.Context, positions map[int32]int64) erro
 	return nil
 }
 
-// Own joins a consumer group and calls work with the partitions of a topic that it was given, again after each
-// rebalance, until ctx ends; then it leaves the group, so that the others need not wait for its session to expire. The
-// context of work ends with the assignment, and work must return then; if it returns before, the group is asked anew. A
-// group that cannot be reached is tried again for ever.
+// Own joins a consumer group and calls work with the partitions of a topic that it was given, again whenever they change,
+// until ctx ends; then it leaves the group, so that the others need not wait for its session to expire. The context of
+// work ends when the next assignment is there, and work must return then. A group that cannot be reached is tried again for
+// ever.
 //
-// A group assigns and does no more: two members may believe at once that a partition is theirs, since the one that was
-// thought dead may live on. Whoever uses this makes two owners harmless.
+// A group assigns and does no more. While members come and go, or nobody can ask the group, everybody keeps what they had,
+// so nothing is without an owner meanwhile; and two members may believe at once that a partition is theirs, if one was only
+// thought dead. Whoever uses this makes two owners harmless.
 func (c *Cluster) Own(ctx context.Context, group, topic string, work func(context.Context, *Assignment)) error {
 	conns := &connections{dialer: c.conns.dial}
 	member, err := c.join(group, topic, conns)
 	if err != nil {
 		return err
 	}
-	left := make(chan struct{})
-	defer func() { <-left }()
-	ctx, cancel := context.WithCancel(ctx)
-	defer cancel()
-	context.AfterFunc(ctx, func() {
-		defer close(left)
-		leave(member, conns)
-	})
+	defer leave(member, conns)
+	current := &owner{stop: func() {}}
+	defer func() { current.stop() }()
 	var pause backoff
 	told := ""
 	for {
@@ -99,33 +98,45 @@ func (c *Cluster) Own(ctx context.Context, group, topic string, work func(contex
 			}
 		default:
 			pause, told = backoff{}, ""
-			c.runGeneration(ctx, topic, generation, work)
+			given := partitionsOfTopic(generation, topic)
+			if current.assignment != nil && slices.Equal(current.assignment.Partitions, given) {
+				current.assignment.generation.Store(generation)
+				continue
+			}
+			current.stop()
+			a := &Assignment{Partitions: given, cluster: c, topic: topic}
+			a.generation.Store(generation)
+			current = startOwner(ctx, a, work)
 		}
 	}
 }
 
-// runGeneration calls work for one generation and returns when it has returned.
-func (c *Cluster) runGeneration(
-	ctx context.Context, topic string, generation *kafka.Generation, work func(context.Context, *Assignment),
-) {
-	a := &Assignment{cluster: c, topic: topic, generation: generation}
-	for _, p := range generation.Assignments[topic] {
-		a.Partitions = append(a.Partitions, int32(p.ID)) //nolint:gosec // Kafka's partitions are 32 bits
-	}
+// owner is who works on an assignment.
+type owner struct {
+	assignment *Assignment // nil before the first
+	stop       func()      // ends the work and waits for that
+}
+
+func startOwner(ctx context.Context, a *Assignment, work func(context.Context, *Assignment)) *owner {
+	ctx, cancel := context.WithCancel(ctx)
 	done := make(chan struct{})
-	generation.Start(func(generation context.Context) {
+	go func() {
 		defer close(done)
-		own, cancel := context.WithCancel(generation)
-		defer cancel()
-		defer context.AfterFunc(ctx, cancel)()
-		work(own, a)
-		if ctx.Err() != nil {
-			// The library asks for the next assignment as soon as this function has returned. Unless it knows by then that
-			// the member is leaving, the others wait for a member that joins to leave.
-			<-generation.Done()
-		}
-	})
-	<-done
+		work(ctx, a)
+	}()
+	return &owner{assignment: a, stop: func() {
+		cancel()
+		<-done
+	}}
+}
+
+func partitionsOfTopic(generation *kafka.Generation, topic string) []int32 {
+	var partitions []int32
+	for _, p := range generation.Assignments[topic] {
+		partitions = append(partitions, int32(p.ID)) //nolint:gosec // Kafka's partitions are 32 bits
+	}
+	slices.Sort(partitions)
+	return partitions
 }
 
 // leave tells the group, and breaks the member's connections where that takes too long.

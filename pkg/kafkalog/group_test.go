@@ -17,6 +17,7 @@ type member struct {
 
 	mu    sync.Mutex // guards what follows
 	owned []int32
+	begun int // how often it began to work
 }
 
 func (w *world) member() *member {
@@ -27,6 +28,9 @@ func (w *world) member() *member {
 		m.mu.Lock()
 		defer m.mu.Unlock()
 		m.owned = p
+		if p != nil {
+			m.begun++
+		}
 	}
 	go func() {
 		defer close(m.done)
@@ -95,6 +99,57 @@ func TestGroupSharesPartitions(t *testing.T) {
 			first, second = second, w.member()
 			eventually(t, 10*time.Second, "two share again", func() bool { return owns(6, first, second) && len(second.partitions()) == 3 })
 			time.Sleep(groupHeartbeat / 3)
+		}
+	})
+}
+
+// Somebody owns each partition at every moment while members come.
+func TestGroupLeavesNothingWithoutAnOwner(t *testing.T) {
+	t.Parallel()
+	synctest.Test(t, func(t *testing.T) {
+		w := newWorld(t, 1, 6)
+		members := []*member{w.member()}
+		eventually(t, 10*time.Second, "one member owns all", func() bool { return owns(6, members...) })
+		for range 3 {
+			members = append(members, w.member())
+			for began := time.Now(); time.Since(began) < 3*time.Second; time.Sleep(10 * time.Millisecond) {
+				var all []int32
+				for _, m := range members {
+					all = append(all, m.partitions()...)
+				}
+				slices.Sort(all)
+				if all = slices.Compact(all); len(all) != 6 {
+					t.Fatalf("%v after a member came, only %v are owned", time.Since(began), all)
+				}
+			}
+			if !owns(6, members...) {
+				t.Fatal("they do not share")
+			}
+		}
+	})
+}
+
+// Who cannot ask the group keeps what it was given, and is not interrupted when it is given the same again.
+func TestGroupCanBeAwayForAWhile(t *testing.T) {
+	t.Parallel()
+	synctest.Test(t, func(t *testing.T) {
+		w := newWorld(t, 1, 4)
+		m := w.member()
+		eventually(t, 10*time.Second, "it owns all", func() bool { return owns(4, m) })
+		for _, away := range []time.Duration{2 * time.Second, time.Minute} {
+			heal := w.refuse()
+			for began := time.Now(); time.Since(began) < away; time.Sleep(100 * time.Millisecond) {
+				if !owns(4, m) {
+					t.Fatalf("after %v without the group it owns %v", time.Since(began), m.partitions())
+				}
+			}
+			heal()
+			time.Sleep(groupSession + groupRebalance)
+		}
+		m.mu.Lock()
+		defer m.mu.Unlock()
+		if m.begun != 1 {
+			t.Errorf("it began %d times", m.begun)
 		}
 	})
 }
