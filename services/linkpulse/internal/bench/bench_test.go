@@ -77,8 +77,6 @@ func TestRunMeasuresWhatItSays(t *testing.T) {
 	})
 }
 
-// A system that stands still for two seconds must be charged with the wait of every click that was due meanwhile, not
-// only with that of the requests that happened to be under way.
 // Who polls every two seconds hears of a click a second later on average, and two at most.
 func TestPolling(t *testing.T) {
 	t.Parallel()
@@ -103,6 +101,8 @@ func TestPolling(t *testing.T) {
 	})
 }
 
+// A system that stands still for two seconds must be charged with the wait of every click that was due meanwhile, not
+// only with that of the requests that happened to be under way.
 func TestAStallIsNotOmitted(t *testing.T) {
 	t.Parallel()
 	synctest.Test(t, func(t *testing.T) {
@@ -120,6 +120,37 @@ func TestAStallIsNotOmitted(t *testing.T) {
 		// A tenth of the clicks waits for up to two seconds, evenly spread.
 		if got.P50 > 1 || !near(got.Max, 2000, 0.1) || !near(got.P99, 1800, 0.1) {
 			t.Fatalf("p50 %v, p99 %v, max %v ms; want next to nothing, 1800 and 2000", got.P50, got.P99, got.Max)
+		}
+	})
+}
+
+// A connection that ends before the answer, or between two requests, costs a try and no click.
+func TestConnectionsThatEndAreReplaced(t *testing.T) {
+	t.Parallel()
+	synctest.Test(t, func(t *testing.T) {
+		hangUp := func(n int) answer { return answer{hangUp: n%20 == 0} }
+		_, target := startSystem(t, hangUp, func(srv *http.Server) { srv.IdleTimeout = 150 * time.Millisecond })
+		got, err := Run(t.Context(), load, target)
+		if err != nil || got.Missing > 0 || got.Retries == 0 || got.Retries > got.Requests/15 {
+			t.Fatalf("%d missing, %d of %d requests sent again: %v", got.Missing, got.Retries, got.Requests, err)
+		}
+	})
+}
+
+// Clicks that are due while all connections wait go together on the next one that is free.
+func TestClicksThatWaitGoTogether(t *testing.T) {
+	t.Parallel()
+	synctest.Test(t, func(t *testing.T) {
+		_, target := startSystem(t, func(int) answer { return answer{wait: time.Second} })
+		few := load
+		few.Senders, few.Pool = 2, 400
+		got, err := Run(t.Context(), few, target)
+		if err != nil || got.Missing > 0 || got.Requests > 2*(21+few.Settle.Milliseconds()/1000) {
+			t.Fatalf("%d requests for %d clicks, %d missing: %v", got.Requests, got.Clicks, got.Missing, err)
+		}
+		// They wait for a connection, which is the load generator's to have, and are charged with it.
+		if got.SenderP50 < 100 || got.P50 < 1000 {
+			t.Fatalf("p50 %v ms, of which late %v", got.P50, got.SenderP50)
 		}
 	})
 }
@@ -159,6 +190,8 @@ func TestARunThatCannotBeJudgedFails(t *testing.T) {
 		"no rate":             {spoil: func(_ *system, _ *Target, l *Load) { l.Rate = 0 }, want: "rate"},
 		"the probe fails":     {spoil: func(_ *system, g *Target, _ *Load) { g.Probe = failingProbe }, want: "no such process"},
 		"a connection is cut": {spoil: cutLater, want: "a dashboard is gone"},
+		"an odd ingest":       {spoil: func(_ *system, g *Target, _ *Load) { g.Ingest = "https://server" }, want: "want a URL"},
+		"ingest is away":      {spoil: func(_ *system, g *Target, _ *Load) { g.Ingest = "http://nobody:1" }, want: "connecting to ingest"},
 	} {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()

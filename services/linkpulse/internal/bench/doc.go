@@ -7,11 +7,16 @@
 // in the bursts that independent visitors make) and does not wait for the system. The latency of a click at a dashboard
 // runs from the moment at which the click was due until the dashboard has read the frame whose count covers it. A system
 // that stalls is charged with the wait of every click that was due meanwhile (no coordinated omission), and so is a load
-// generator that comes late; how late it was is reported beside it, so that one can tell the two apart.
+// generator that comes late; how late it was is reported beside it, so that one can tell the two apart. So is who else
+// used the machine's CPUs: what others took was taken from the server or from the generator.
 //
-// Which clicks a frame covers is known exactly: links of a run are new, so counts start at 0; a link has one sender, which
-// posts its clicks in the order in which they are due and never has two requests on their way; a request without an
-// answer is sent again with the same event ids until it has one. So count n covers the first n clicks of the link. Every
+// One goroutine generates the load and reads what comes of it. It waits for the next due click and for a thousand sockets
+// with one system call, and takes the time of a frame when it has read it. That costs it about a third of what the
+// server's frames cost, and on a machine that both share, what the generator takes shows in the latency.
+//
+// Which clicks a frame covers is known exactly: links of a run are new, so counts start at 0; a link's clicks are posted in
+// the order in which they are due and never in two requests that are on their way at a time; a request without an answer
+// is sent again with the same event ids until it has one. So count n covers the first n clicks of the link. Every
 // frame is checked on the way (previous count + delta == count), and the run ends only when every dashboard has been told
 // every click, or reports what is missing.
 //

@@ -38,6 +38,7 @@ type answer struct {
 	wait   time.Duration // before anything happens
 	status int           // 0 is 202
 	lose   bool          // the clicks count, and the answer is an error
+	hangUp bool          // the clicks count, and the connection ends without an answer
 	mute   bool          // nobody is told
 	delta  int64         // added to the delta that is told
 }
@@ -83,7 +84,7 @@ func (s *system) counts(w http.ResponseWriter, r *http.Request) {
 }
 
 // startSystem starts one on a network in memory.
-func startSystem(t *testing.T, behave func(n int) answer) (*system, Target) {
+func startSystem(t *testing.T, behave func(n int) answer, options ...func(*http.Server)) (*system, Target) {
 	t.Helper()
 	s := newSystem(behave)
 	s.net = simnet.New(1)
@@ -92,6 +93,9 @@ func startSystem(t *testing.T, behave func(n int) answer) (*system, Target) {
 		t.Fatal(err)
 	}
 	srv := &http.Server{Handler: s.handler(), ReadHeaderTimeout: time.Minute}
+	for _, option := range options {
+		option(srv)
+	}
 	done := make(chan struct{})
 	go func() {
 		defer close(done)
@@ -156,6 +160,9 @@ func (s *system) clicks(w http.ResponseWriter, r *http.Request) {
 			s.tell(r.Context(), c.Link, c.ID, a)
 		}
 		a.status = http.StatusAccepted
+	}
+	if a.hangUp {
+		panic(http.ErrAbortHandler)
 	}
 	if a.lose {
 		a.status = http.StatusServiceUnavailable
