@@ -17,6 +17,7 @@ import (
 // one is asked by the goroutine that reads, and its timer is one of the kernel, which comes within microseconds.
 type epoll struct {
 	fd, timer int
+	armed     time.Time // when the timer is due, or was
 	owners    []handler // by file descriptor
 	events    [maxEvents]unix.EpollEvent
 	ready     []handler
@@ -96,14 +97,17 @@ func (p *epoll) begin() {
 // turn is how long a turn of the generator's thread is to be, the shortest that there is.
 const turn = 100 * time.Microsecond
 
-func (p *epoll) wait(d time.Duration) ([]handler, error) {
-	patience := 0
-	if d > 0 {
-		in := unix.ItimerSpec{Value: unix.NsecToTimespec(int64(d))}
+func (p *epoll) wait(until time.Time) ([]handler, error) {
+	patience := -1
+	switch left := time.Until(until); {
+	case left <= 0:
+		patience = 0
+	case !until.Equal(p.armed): // setting it costs as much as reading a frame
+		in := unix.ItimerSpec{Value: unix.NsecToTimespec(int64(left))}
 		if err := unix.TimerfdSettime(p.timer, 0, &in, nil); err != nil {
 			return nil, fmt.Errorf("waiting for a time: %w", os.NewSyscallError("timerfd_settime", err))
 		}
-		patience = -1
+		p.armed = until
 	}
 	n, err := unix.EpollWait(p.fd, p.events[:], patience)
 	if err != nil && !errors.Is(err, unix.EINTR) {

@@ -25,7 +25,7 @@ func (g *generator) work(ctx context.Context) error {
 		if err != nil {
 			return err
 		}
-		ready, err := g.poll.wait(min(next-g.run.now(), breath))
+		ready, err := g.poll.wait(g.run.clock(next))
 		if err != nil {
 			return err
 		}
@@ -42,6 +42,14 @@ func (g *generator) work(ctx context.Context) error {
 		}
 	}
 	return context.Cause(ctx)
+}
+
+// clock returns the time at which the load has run for so long, or that of the next breath if it comes sooner.
+func (r *run) clock(at time.Duration) time.Time {
+	if at-r.now() > breath {
+		return time.Now().Add(breath)
+	}
+	return r.start.Add(time.Duration(r.begin.Load()) + at)
 }
 
 // newGenerator returns a generator whose connections to ingest are open. It is to be closed.

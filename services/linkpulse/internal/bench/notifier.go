@@ -14,9 +14,9 @@ type notifier interface {
 	// add takes a connection over. Whenever it can be read, wait returns h; a Read of the line does not wait then, and
 	// may bring nothing. A write does not wait unless the system has stopped reading.
 	add(c net.Conn, h handler) (line, error)
-	// wait returns whose lines can be read, as soon as there are any, or nobody when d is over, which may be negative.
-	// What it returns is valid until the next call.
-	wait(d time.Duration) ([]handler, error)
+	// wait returns whose lines can be read, as soon as there are any, or nobody at a time that may be over. What it
+	// returns is valid until the next call.
+	wait(until time.Time) ([]handler, error)
 	// begin comes before the first wait, by the same goroutine, which ends after the last one.
 	begin()
 	// close closes all lines.
@@ -114,7 +114,7 @@ func (w *watcher) Close() error {
 
 func (p *watchers) begin() {}
 
-func (p *watchers) wait(d time.Duration) ([]handler, error) {
+func (p *watchers) wait(until time.Time) ([]handler, error) {
 	p.ready = p.ready[:0]
 	for _, w := range p.again {
 		p.tell(w)
@@ -123,7 +123,7 @@ func (p *watchers) wait(d time.Duration) ([]handler, error) {
 	if len(p.ready) > 0 {
 		return p.ready, nil
 	}
-	p.timer.Reset(d)
+	p.timer.Reset(time.Until(until))
 	select {
 	case w := <-p.came:
 		p.tell(w)

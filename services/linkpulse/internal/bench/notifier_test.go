@@ -79,7 +79,7 @@ func testNotifier(t *testing.T, p notifier) {
 	until := func(done func() bool) {
 		t.Helper()
 		for !done() {
-			ready, err := p.wait(time.Hour)
+			ready, err := p.wait(time.Now().Add(time.Hour))
 			if err != nil {
 				t.Fatal(err)
 			}
@@ -90,10 +90,10 @@ func testNotifier(t *testing.T, p notifier) {
 			}
 		}
 	}
-	if ready, err := p.wait(-time.Second); err != nil || len(ready) > 0 {
+	if ready, err := p.wait(time.Now().Add(-time.Second)); err != nil || len(ready) > 0 {
 		t.Fatalf("%d lines can be read where nothing was written: %v", len(ready), err)
 	}
-	if ready, err := p.wait(time.Millisecond); err != nil || len(ready) > 0 {
+	if ready, err := p.wait(time.Now().Add(time.Millisecond)); err != nil || len(ready) > 0 {
 		t.Fatalf("%d lines can be read after a while: %v", len(ready), err)
 	}
 	// What is not read at once is told of again.
