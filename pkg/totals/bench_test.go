@@ -106,7 +106,7 @@ func benchBatch(clicks int) *Batch {
 // redisCPU is the processor time that Redis has spent so far.
 func redisCPU(b *testing.B, s *Store) time.Duration {
 	b.Helper()
-	client, err := s.connected(b.Context())
+	client, err := s.calls.connected(b.Context())
 	if err != nil {
 		b.Fatal(err)
 	}

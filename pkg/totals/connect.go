@@ -7,16 +7,71 @@ import (
 	"fmt"
 	"math/rand/v2"
 	"net"
+	"sync"
 	"time"
 
 	"github.com/redis/rueidis"
 	"go.uber.org/zap"
 )
 
+// connection is a client that is made when it is needed.
+type connection struct {
+	store  *Store
+	option rueidis.ClientOption
+
+	mu         sync.Mutex     // guards what follows; never held across I/O
+	client     rueidis.Client // nil until the first connection, and after one that had to be given up
+	connecting *attempt       // nil: nobody is
+	failures   int            // attempts and connections that came to nothing since the last call that was answered
+	notBefore  time.Time      // of the next attempt
+}
+
 // attempt is a client being made. Everybody who needs one meanwhile waits for the same.
 type attempt struct {
 	done chan struct{} // closed when it is over
 	err  error         // read after done
+}
+
+// call runs f with the client, bounds it, and counts it under a name.
+func (c *connection) call(
+	ctx context.Context, limit time.Duration, name callName, f func(context.Context, rueidis.Client) error,
+) error {
+	begun := time.Now()
+	ctx, cancel := context.WithTimeout(ctx, limit)
+	defer cancel()
+	client, err := c.connected(ctx)
+	if err == nil {
+		err = c.judge(f(ctx, client), client)
+	}
+	c.store.metrics.observe(name, err, time.Since(begun))
+	return err
+}
+
+// judge makes one of this package's errors of err, and gives the client up where others would fare no better with it.
+func (c *connection) judge(err error, client rueidis.Client) error {
+	if isVerdict(err) {
+		c.answered()
+		return err
+	}
+	if c.store.ctx.Err() != nil {
+		return ErrClosed
+	}
+	away := awayError(err)
+	if away.Reason == ReadOnly && !c.store.cfg.Cluster { // a cluster's client is told where to go instead
+		c.giveUp(client, away)
+	}
+	return away
+}
+
+// close closes the client. The store has ended.
+func (c *connection) close() {
+	c.mu.Lock()
+	client := c.client
+	c.client = nil
+	c.mu.Unlock()
+	if client != nil {
+		client.Close()
+	}
 }
 
 // dialServer connects to a server, and encrypts the connection where cfg says how. It ends with the store, and it is
@@ -50,20 +105,20 @@ func handshake(ctx context.Context, conn net.Conn, cfg *tls.Config, address stri
 
 // connected returns the client. The first caller starts to connect, the others wait with it. Each waits for one attempt
 // and no more: whether to try again is for the caller to know.
-func (s *Store) connected(ctx context.Context) (rueidis.Client, error) {
-	s.mu.Lock()
-	client, a := s.client, s.connecting
-	if s.ctx.Err() != nil {
-		s.mu.Unlock()
+func (c *connection) connected(ctx context.Context) (rueidis.Client, error) {
+	c.mu.Lock()
+	client, a := c.client, c.connecting
+	if c.store.ctx.Err() != nil {
+		c.mu.Unlock()
 		return nil, ErrClosed
 	}
 	if client == nil && a == nil {
 		a = &attempt{done: make(chan struct{})}
-		s.connecting = a
-		wait := time.Until(s.notBefore)
-		s.running.Go(func() { s.connect(a, wait) })
+		c.connecting = a
+		wait := time.Until(c.notBefore)
+		c.store.running.Go(func() { c.connect(a, wait) })
 	}
-	s.mu.Unlock()
+	c.mu.Unlock()
 	if client != nil {
 		return client, nil
 	}
@@ -75,36 +130,36 @@ func (s *Store) connected(ctx context.Context) (rueidis.Client, error) {
 	if a.err != nil {
 		return nil, a.err
 	}
-	return s.connected(ctx)
+	return c.connected(ctx)
 }
 
 // connect makes a client, after a while where the last one came to nothing.
-func (s *Store) connect(a *attempt, wait time.Duration) {
+func (c *connection) connect(a *attempt, wait time.Duration) {
 	defer close(a.done)
 	select {
-	case <-s.ctx.Done():
+	case <-c.store.ctx.Done():
 	case <-time.After(wait):
 	}
 	begun := time.Now()
-	client, err := rueidis.NewClient(s.option)
+	client, err := rueidis.NewClient(c.option)
 	if err != nil {
 		err = awayError(err)
 		if client != nil {
 			client.Close() // it is one that would connect later
 		}
 	}
-	s.mu.Lock()
-	s.connecting = nil
-	closed := s.ctx.Err() != nil
-	again := s.failures > 0
+	c.mu.Lock()
+	c.connecting = nil
+	closed := c.store.ctx.Err() != nil
+	again := c.failures > 0
 	switch {
 	case closed:
 	case err != nil:
-		s.failed()
+		c.failed()
 	default:
-		s.client = client
+		c.client = client
 	}
-	s.mu.Unlock()
+	c.mu.Unlock()
 	switch {
 	case closed:
 		if err == nil {
@@ -113,12 +168,12 @@ func (s *Store) connect(a *attempt, wait time.Duration) {
 		a.err = ErrClosed
 		return
 	case err == nil:
-		s.log.Info("connected to redis", zap.Strings("addrs", s.cfg.Addrs))
+		c.store.log.Info("connected to redis", zap.Strings("addrs", c.store.cfg.Addrs))
 	case !again:
-		s.log.Warn("redis cannot be reached, trying again whenever it is needed", zap.Error(err))
+		c.store.log.Warn("redis cannot be reached, trying again whenever it is needed", zap.Error(err))
 	}
 	a.err = err
-	s.metrics.observe(callConnect, err, time.Since(begun))
+	c.store.metrics.observe(callConnect, err, time.Since(begun))
 }
 
 const (
@@ -128,32 +183,32 @@ const (
 )
 
 // failed puts off the next attempt, by twice as long each time. The jitter keeps the pods of a deployment from coming
-// together. s.mu is held.
-func (s *Store) failed() {
-	pause := min(firstPause<<min(s.failures, 10), longestPause)
-	s.failures++
-	s.notBefore = time.Now().Add(pause/2 + rand.N(pause/2)) //nolint:gosec // spreads load; nothing depends on it being hard to guess
+// together. c.mu is held.
+func (c *connection) failed() {
+	pause := min(firstPause<<min(c.failures, 10), longestPause)
+	c.failures++
+	c.notBefore = time.Now().Add(pause/2 + rand.N(pause/2)) //nolint:gosec // spreads load; nothing depends on it being hard to guess
 }
 
 // answered notes that Redis works.
-func (s *Store) answered() {
-	s.mu.Lock()
-	s.failures = 0
-	s.mu.Unlock()
+func (c *connection) answered() {
+	c.mu.Lock()
+	c.failures = 0
+	c.mu.Unlock()
 }
 
 // giveUp closes a client that is connected to a server which was the master once, and may be for as long as the connection
 // lasts: where the name of the master leads by now is only known to who connects anew.
-func (s *Store) giveUp(client rueidis.Client, why error) {
-	s.mu.Lock()
-	mine := s.client == client && s.ctx.Err() == nil
+func (c *connection) giveUp(client rueidis.Client, why error) {
+	c.mu.Lock()
+	mine := c.client == client && c.store.ctx.Err() == nil
 	if mine {
-		s.client = nil
-		s.failed()
-		s.running.Go(client.Close)
+		c.client = nil
+		c.failed()
+		c.store.running.Go(client.Close)
 	}
-	s.mu.Unlock()
+	c.mu.Unlock()
 	if mine {
-		s.log.Warn("connecting to redis anew", zap.Error(why))
+		c.store.log.Warn("connecting to redis anew", zap.Error(why))
 	}
 }

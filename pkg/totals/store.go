@@ -17,7 +17,6 @@ import (
 // concurrent use; calls that come together share round trips.
 type Store struct {
 	cfg     Config
-	option  rueidis.ClientOption
 	dial    func(ctx context.Context, network, address string) (net.Conn, error)
 	log     *zap.Logger
 	metrics *metrics
@@ -29,11 +28,8 @@ type Store struct {
 	end     context.CancelFunc
 	running sync.WaitGroup // attempts to connect, and clients that are being closed
 
-	mu         sync.Mutex     // guards what follows; never held across I/O
-	client     rueidis.Client // nil until the first connection, and after one that had to be given up
-	connecting *attempt       // nil: nobody is
-	failures   int            // attempts and connections that came to nothing since the last call that was answered
-	notBefore  time.Time      // of the next attempt
+	calls connection // of services: short, and they share one connection to a server
+	long  connection // of operators: an answer of seconds would be taken for silence on the other
 }
 
 // Option changes how a store is opened.
@@ -80,7 +76,8 @@ func Open(cfg Config, opts ...Option) (*Store, error) {
 		history: rueidis.NewLuaScriptRetryable(historyScript), // it only reads
 	}
 	s.ctx, s.end = context.WithCancel(context.Background()) //nolint:forbidigo // the root of what lives until Close
-	s.option = s.clientOption(tlsConfig)
+	s.calls = connection{store: s, option: s.clientOption(tlsConfig, cfg.Timeout)}
+	s.long = connection{store: s, option: s.clientOption(tlsConfig, longCall)}
 	for _, o := range opts {
 		o(s)
 	}
@@ -90,15 +87,15 @@ func Open(cfg Config, opts ...Option) (*Store, error) {
 	return s, nil
 }
 
-func (s *Store) clientOption(tlsConfig *tls.Config) rueidis.ClientOption {
+// clientOption configures a client. Silence is how long a server that is there may say nothing while it is asked.
+func (s *Store) clientOption(tlsConfig *tls.Config, silence time.Duration) rueidis.ClientOption {
 	cfg := s.cfg
 	dialer := net.Dialer{Timeout: cfg.Timeout, KeepAlive: keepAlive} // the client reads its bounds from there
 	o := rueidis.ClientOption{
 		InitAddress: cfg.Addrs, SelectDB: cfg.DB, Username: cfg.Username, Password: cfg.Password, TLSConfig: tlsConfig,
 		ForceSingleClient: !cfg.Cluster && cfg.MasterName == "",
 		DialCtxFn:         s.dialServer, Dialer: dialer,
-		ConnWriteTimeout: cfg.Timeout, // ends the wait for a peer that is there and says nothing
-		ClientName:       clientName, ClientSetInfo: rueidis.DisableClientSetInfo, DisableCache: true,
+		ConnWriteTimeout: silence, ClientName: clientName, ClientSetInfo: rueidis.DisableClientSetInfo, DisableCache: true,
 		ReadBufferEachConn: bufferSize, WriteBufferEachConn: bufferSize, PipelineMultiplex: -1,
 		AlwaysPipelining: true, // else whoever calls while another's call is out waits a round trip for it
 	}
@@ -114,13 +111,8 @@ func (s *Store) clientOption(tlsConfig *tls.Config) rueidis.ClientOption {
 // Close ends the connections. Calls under way fail. It waits for an answer of Redis for a second at most.
 func (s *Store) Close() {
 	s.end()
-	s.mu.Lock()
-	client := s.client
-	s.client = nil
-	s.mu.Unlock()
-	if client != nil {
-		client.Close()
-	}
+	s.calls.close()
+	s.long.close()
 	s.running.Wait()
 }
 
@@ -129,40 +121,10 @@ const longCall = 2 * time.Minute
 
 // call runs f with the client, bounds it, and counts it under a name.
 func (s *Store) call(ctx context.Context, name callName, f func(context.Context, rueidis.Client) error) error {
-	return s.callFor(ctx, s.cfg.Timeout, name, f)
+	return s.calls.call(ctx, s.cfg.Timeout, name, f)
 }
 
 // callLong is call with more time.
 func (s *Store) callLong(ctx context.Context, name callName, f func(context.Context, rueidis.Client) error) error {
-	return s.callFor(ctx, longCall, name, f)
-}
-
-func (s *Store) callFor(
-	ctx context.Context, limit time.Duration, name callName, f func(context.Context, rueidis.Client) error,
-) error {
-	begun := time.Now()
-	ctx, cancel := context.WithTimeout(ctx, limit)
-	defer cancel()
-	client, err := s.connected(ctx)
-	if err == nil {
-		err = s.judge(f(ctx, client), client)
-	}
-	s.metrics.observe(name, err, time.Since(begun))
-	return err
-}
-
-// judge makes one of this package's errors of err, and gives the client up where others would fare no better with it.
-func (s *Store) judge(err error, client rueidis.Client) error {
-	if isVerdict(err) {
-		s.answered()
-		return err
-	}
-	if s.ctx.Err() != nil {
-		return ErrClosed
-	}
-	away := awayError(err)
-	if away.Reason == ReadOnly && !s.cfg.Cluster { // a cluster's client is told where to go instead
-		s.giveUp(client, away)
-	}
-	return away
+	return s.long.call(ctx, longCall, name, f)
 }
