@@ -9,6 +9,7 @@ import (
 	"io"
 	"net"
 	"sync"
+	"time"
 
 	"github.com/alicebob/miniredis/v2"
 )
@@ -30,7 +31,13 @@ type Redis struct {
 	mu     sync.Mutex // guards conns
 	conns  map[net.Conn]struct{}
 	closed bool
+
+	stop chan struct{} // closed by Close
 }
+
+// tick is how often keys expire, which are kept for hours. Miniredis's own clock would look at every key before every
+// command.
+const tick = time.Second
 
 // Start starts a Redis that is empty.
 func Start(cfg Config) (*Redis, error) {
@@ -41,9 +48,9 @@ func Start(cfg Config) (*Redis, error) {
 	if err != nil {
 		return nil, fmt.Errorf("starting the embedded redis: %w", err)
 	}
-	r := &Redis{server: miniredis.NewMiniRedis(), listener: l, conns: make(map[net.Conn]struct{})}
-	r.server.ClockTTL(true) // keys expire by themselves
+	r := &Redis{server: miniredis.NewMiniRedis(), listener: l, conns: make(map[net.Conn]struct{}), stop: make(chan struct{})}
 	r.serving.Go(r.accept)
+	r.serving.Go(r.expire)
 	return r, nil
 }
 
@@ -57,6 +64,9 @@ func (r *Redis) Server() *miniredis.Miniredis { return r.server }
 func (r *Redis) Close() {
 	_ = r.listener.Close() // it only ends Accept
 	r.mu.Lock()
+	if !r.closed {
+		close(r.stop)
+	}
 	r.closed = true
 	for c := range r.conns {
 		_ = c.Close() // likewise ends its copies
@@ -64,6 +74,19 @@ func (r *Redis) Close() {
 	r.mu.Unlock()
 	r.serving.Wait()
 	r.server.Close()
+}
+
+func (r *Redis) expire() {
+	ticker := time.NewTicker(tick)
+	defer ticker.Stop()
+	for {
+		select {
+		case <-ticker.C:
+			r.server.FastForward(tick)
+		case <-r.stop:
+			return
+		}
+	}
 }
 
 func (r *Redis) accept() {

@@ -1,7 +1,9 @@
 package redisdev
 
 import (
+	"net"
 	"testing"
+	"testing/synctest"
 	"time"
 
 	"go.uber.org/goleak"
@@ -55,3 +57,42 @@ func TestAddressInUse(t *testing.T) {
 		t.Fatal("two at one address")
 	}
 }
+
+// Minutes expire while it runs.
+func TestExpires(t *testing.T) {
+	t.Parallel()
+	synctest.Test(t, func(t *testing.T) {
+		r, err := Start(Config{Listen: func(string, string) (net.Listener, error) { return silent{make(chan struct{})}, nil }})
+		if err != nil {
+			t.Fatal(err)
+		}
+		defer r.Close()
+		r.Server().HSet("minute", "c:a", "1")
+		r.Server().SetTTL("minute", 10*time.Second)
+		time.Sleep(9 * time.Second)
+		synctest.Wait()
+		if !r.Server().Exists("minute") {
+			t.Fatal("gone before its time")
+		}
+		time.Sleep(2 * time.Second)
+		synctest.Wait()
+		if r.Server().Exists("minute") {
+			t.Fatal("still there")
+		}
+	})
+}
+
+// silent is a listener to which nobody connects.
+type silent struct{ closed chan struct{} }
+
+func (s silent) Accept() (net.Conn, error) {
+	<-s.closed
+	return nil, net.ErrClosed
+}
+
+func (s silent) Close() error {
+	close(s.closed)
+	return nil
+}
+
+func (silent) Addr() net.Addr { return &net.TCPAddr{} }
