@@ -129,7 +129,7 @@ func (w *worker) begin(ctx context.Context) (next int64, err error) {
 	}
 	pos, err := w.store.Position(ctx, w.partition)
 	if errors.Is(err, totals.ErrMissing) {
-		if err = w.create(ctx, start); err == nil {
+		if err = w.create(ctx, start, end); err == nil {
 			pos, err = w.store.Position(ctx, w.partition)
 		}
 	}
@@ -157,11 +157,13 @@ func (w *worker) moveTo(next int64) {
 func (w *worker) measureLag() { w.metrics.lag.Set(float64(max(w.end.Load()-w.applied.Load(), 0))) }
 
 // create begins totals where the whole log is there to be counted, unless somebody else was faster.
-func (w *worker) create(ctx context.Context, start int64) error {
+func (w *worker) create(ctx context.Context, start, end int64) error {
 	if start > 0 {
 		return stopMissing(start)
 	}
-	w.log.Warn("redis has no totals of this partition: counting its log from the start")
+	if end > 0 { // of an empty log there are none
+		w.log.Warn("redis has no totals of this partition: counting its log from the start", zap.Int64("log_end", end))
+	}
 	err := w.store.Apply(ctx, &totals.Batch{Partition: w.partition, From: totals.None})
 	if _, refused := errors.AsType[*totals.RefusedError](err); refused {
 		return nil

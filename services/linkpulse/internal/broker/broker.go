@@ -51,6 +51,7 @@ func Start(cfg Config) (*Broker, error) {
 	if err != nil {
 		return nil, fmt.Errorf("starting the embedded broker: %w", err)
 	}
+	exorcise(cluster)
 	return &Broker{cluster: cluster}, nil
 }
 
