@@ -18,7 +18,11 @@ import (
 const (
 	groupSession   = 10 * time.Second
 	groupHeartbeat = time.Second
-	groupRebalance = 10 * time.Second
+	// groupRebalance is how long the group waits for members it believes in, and a member for the group that and
+	// requestTimeout. The first must be less than half of the second: of two members that join for the first time while the
+	// group waits for a third one that is gone, each may have the group begin its wait anew, and with longer waits they give
+	// up and join again in turns for ever.
+	groupRebalance = 4 * time.Second
 	groupBackoff   = 500 * time.Millisecond
 	// leaveWithin bounds the good manners of a member that was told to stop: joining can hang for longer than a drain.
 	leaveWithin = 2 * time.Second
