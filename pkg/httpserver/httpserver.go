@@ -10,6 +10,7 @@ import (
 	"net/http"
 	"runtime/debug"
 	"strings"
+	"sync/atomic"
 	"time"
 
 	"go.uber.org/zap"
@@ -58,8 +59,10 @@ func Listen(addr string) (net.Listener, error) {
 
 // Serve serves until ctx ends, then stops accepting and waits up to grace for requests that are under way. It returns
 // nil after such a stop. Hijacked connections are not waited for: whoever took them ends them. The contexts of requests
-// carry the values of ctx but not its end: what was accepted is finished.
+// carry the values of ctx but not its end: what was accepted is finished. It takes the server's handler over.
 func Serve(ctx context.Context, srv *http.Server, l net.Listener, grace time.Duration) error {
+	var running atomic.Int64
+	srv.Handler = countRunning(srv.Handler, &running)
 	if srv.BaseContext == nil {
 		srv.BaseContext = func(net.Listener) context.Context { return context.WithoutCancel(ctx) }
 	}
@@ -74,6 +77,9 @@ func Serve(ctx context.Context, srv *http.Server, l net.Listener, grace time.Dur
 	defer cancel()
 	err := srv.Shutdown(stopCtx)
 	if err != nil { // the grace is over
+		if running.Load() == 0 {
+			err = nil // what is open has asked for nothing: browsers connect before they know what for
+		}
 		_ = srv.Close()
 	}
 	if served := <-failed; !errors.Is(served, http.ErrServerClosed) {
@@ -83,6 +89,15 @@ func Serve(ctx context.Context, srv *http.Server, l net.Listener, grace time.Dur
 		return fmt.Errorf("stopping the server on %s: %w", l.Addr(), err)
 	}
 	return nil
+}
+
+// countRunning counts the requests that are being answered.
+func countRunning(next http.Handler, running *atomic.Int64) http.Handler {
+	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		running.Add(1)
+		defer running.Add(-1)
+		next.ServeHTTP(w, r)
+	})
 }
 
 // recoverPanics turns the panic of a handler into an answer of 500 and one line in the log. http.ErrAbortHandler passes:

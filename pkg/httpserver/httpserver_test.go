@@ -5,10 +5,12 @@ import (
 	"encoding/json"
 	"errors"
 	"io"
+	"net"
 	"net/http"
 	"net/http/httptest"
 	"strings"
 	"testing"
+	"testing/synctest"
 	"time"
 
 	"go.uber.org/goleak"
@@ -130,6 +132,69 @@ func TestStopWaitsForRequests(t *testing.T) {
 		t.Fatal(err)
 	}
 }
+
+// A browser opens connections before it knows what to ask for. Such a one is no reason to call a stop a failure, and a
+// request that is not answered in time is.
+func TestStopDoesNotMindTheSilent(t *testing.T) {
+	t.Parallel()
+	for _, tt := range []struct {
+		name, sends string
+		fails       bool
+	}{
+		{name: "nothing"},
+		{name: "half a request", sends: "GET / HTTP/1.1\r\nHost: a"},
+		{name: "a request", sends: "GET / HTTP/1.1\r\nHost: a\r\n\r\n", fails: true},
+	} {
+		t.Run(tt.name, func(t *testing.T) {
+			t.Parallel()
+			synctest.Test(t, func(t *testing.T) {
+				var l pipeListener
+				l.conns, l.closed = make(chan net.Conn, 1), make(chan struct{})
+				client, server := net.Pipe()
+				defer client.Close()
+				l.conns <- server
+				hang := http.HandlerFunc(func(_ http.ResponseWriter, r *http.Request) { <-r.Context().Done() })
+				ctx, cancel := context.WithCancel(t.Context())
+				done := make(chan error, 1)
+				go func() { done <- Serve(ctx, New(hang, zap.NewNop()), &l, time.Second) }()
+				if _, err := io.WriteString(client, tt.sends); err != nil {
+					t.Fatal(err)
+				}
+				synctest.Wait()
+				cancel()
+				if err := <-done; (err != nil) != tt.fails {
+					t.Errorf("the stop ended in %v", err)
+				}
+			})
+		})
+	}
+}
+
+// pipeListener accepts connections in memory.
+type pipeListener struct {
+	conns  chan net.Conn
+	closed chan struct{}
+}
+
+func (l *pipeListener) Accept() (net.Conn, error) {
+	select {
+	case c := <-l.conns:
+		return c, nil
+	case <-l.closed:
+		return nil, net.ErrClosed
+	}
+}
+
+func (l *pipeListener) Close() error {
+	select {
+	case <-l.closed:
+	default:
+		close(l.closed)
+	}
+	return nil
+}
+
+func (l *pipeListener) Addr() net.Addr { return &net.UnixAddr{Name: "pipe", Net: "unix"} }
 
 func TestHeadersAreBounded(t *testing.T) {
 	t.Parallel()
