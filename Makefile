@@ -17,6 +17,8 @@ ARGS       ?=
 TRAFFIC    ?= 20
 FUZZTIME   ?= 10s
 SEEDS      ?= 1000
+SEED       ?=
+REPEAT     ?= 50
 BENCH      ?= .
 BENCHCOUNT ?= 1
 
@@ -72,8 +74,9 @@ e2e: tool-gotestsum ## the end-to-end tests alone
 e2e-kafka: tool-gotestsum ## the end-to-end tests on real Kafka alone; without a Docker engine they fail
 	@LINKPULSE_REQUIRE_DOCKER=1 $(TEST) -count=1 -timeout=25m -run=Kafka $(ARGS) ./services/linkpulse/e2e/...
 
-sim: ## the system in virtual time under SEEDS=1000 seeds of faults (ARGS="-seed 42 -v" runs that one again)
-	@go test -run=TestSimulation -count=1 -timeout=60m ./services/linkpulse/e2e -seeds $(SEEDS) $(ARGS)
+sim: ## the system in virtual time under SEEDS=1000 seeds of faults (SEED=42 runs that one REPEAT=50 times, until it fails)
+	@go test -run=TestSimulation -timeout=60m ./services/linkpulse/e2e \
+	  $(if $(SEED),-seed $(SEED) -count=$(REPEAT) -failfast -v -artifacts,-seeds $(SEEDS) -count=1) $(ARGS)
 
 compose-test: ## images, compose file and programs together: a click is seen on both gateways
 	@scripts/compose-test.sh

@@ -2,11 +2,16 @@
 //
 // TestSimulation runs everything in virtual time on a network in memory, with faults drawn from a seed: hundreds of
 // lives of the system in a minute. A seed that fails prints the command that repeats it.
-// The seed fixes what goes wrong, when, and for how long; which of several goroutines that can run at one instant goes
-// first is the scheduler's choice, so a rare failure may take a few repetitions (-count).
+//
+// The seed fixes what goes wrong, when, and for how long, who clicks and who watches. It does not fix everything: which of
+// several goroutines that can run at one instant goes first is the scheduler's choice, and the product's own back-off,
+// ids and choices between ready channels are as random as in production (one processor and no preemption do not change
+// that: four runs of one seed had between 1,249 and 1,259 acknowledged clicks). A life of a seed is therefore nearly and
+// not exactly the same one, and the command that repeats a failure runs the seed fifty times and stops at the first that
+// fails.
 //
 //	go test ./e2e -run TestSimulation -seeds 5000
-//	go test ./e2e -run TestSimulation -seed 4711 -v
+//	go test ./e2e -run TestSimulation -seed 4711 -count 50 -failfast -v
 //
 // TestEmbedded and TestKafka run one suite of cases over real sockets, on the embedded broker and on Apache Kafka in
 // containers.

@@ -37,6 +37,8 @@ const (
 	simRecovery = 8 * time.Second
 	// simHealed is how soon after that every dashboard must be right.
 	simHealed = 2 * time.Second
+	// simRepeat is how often a seed that failed is run again to meet the same order of events. A life takes about a second.
+	simRepeat = 50
 	// simHeartbeat is short, so that a dead connection is found in the quiet time, twice over.
 	simHeartbeat = 5 * time.Second
 )
@@ -301,7 +303,8 @@ func (w *world) notVacuous() {
 
 // explain says how to repeat a run that failed and leaves its history and log, with -artifacts for good.
 func (w *world) explain(seed uint64) {
-	w.t.Logf("replay: go test ./e2e -run TestSimulation -seed %d -v -artifacts", seed)
+	w.t.Logf("replay: make sim SEED=%d, which is go test ./e2e -run TestSimulation -seed %d -count %d -failfast -v -artifacts",
+		seed, seed, simRepeat)
 	dir := w.t.ArtifactDir()
 	var events bytes.Buffer
 	if err := history.WriteEvents(&events, w.recorder.Events()); err != nil {
