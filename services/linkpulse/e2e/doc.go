@@ -41,6 +41,6 @@
 //	retention cuts what the tally has not read                     TestTotalsOnRealParts; ingest/tally, by trace
 //	the topic is created anew                                      ingest/tally, by trace
 //	more partitions than the deployment has                        pkg/kafkalog, pkg/deployment
-//	records that are no clicks                                     pkg/fold; ingest/tally, by trace
+//	records that are no clicks                                     TestSimulation, TestEmbedded, TestKafka; pkg/fold
 //	a new epoch begins under load                                  TestEpochUnderLoad
 package e2e

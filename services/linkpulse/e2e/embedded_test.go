@@ -17,7 +17,7 @@ import (
 func TestEmbedded(t *testing.T) {
 	t.Parallel()
 	k := startEmbedded(t)
-	cases := []namedCase{push, reconnect, topics, kill}
+	cases := []namedCase{push, reconnect, topics, strange, kill}
 	if !testing.Short() { // it waits for a timeout of five seconds in real time
 		cases = append(cases, freeze)
 	}

@@ -27,7 +27,7 @@ func (w *world) faultsToDraw() []func() fault {
 		w.dashboardCut, w.visitorCut, w.lostAck, w.slowDashboard, w.slowNetwork, w.gatewayRestart, w.gatewayCut, w.ingestRestart,
 		w.outage, w.outage,
 		w.redisBack, w.redisBack, w.redisFlushed, w.redisAway, w.redisHole, w.redisRefuses, w.lostRedisAnswer, w.slowRedis,
-		w.zombieTally, w.zombieTally, w.tallyRestart,
+		w.zombieTally, w.zombieTally, w.tallyRestart, w.foreignProducer,
 	}
 }
 

@@ -18,7 +18,7 @@ func TestKafka(t *testing.T) {
 	})
 	t.Run("one broker", func(t *testing.T) {
 		k := startKafka(t, kafkatest.Config{Brokers: 1})
-		runSuite(t, k, push, topics, kill, freeze)
+		runSuite(t, k, push, topics, strange, kill, freeze)
 	})
 	t.Run("TLS and SCRAM", func(t *testing.T) {
 		k := startKafka(t, kafkatest.Config{Brokers: 1, Secure: true})

@@ -173,6 +173,7 @@ var (
 	reconnect = namedCase{"a dashboard goes to the other gateway", caseReconnect}
 	topics    = namedCase{"the topics are as promised", caseTopics}
 	kill      = namedCase{"the leader is killed and comes back", caseKill}
+	strange   = namedCase{"a foreign producer writes what is no click", casePoison}
 	freeze    = namedCase{"the leader stands still past the timeout", casePause}
 )
 
