@@ -57,7 +57,7 @@ func run() int {
 	ctx, stop := signal.NotifyContext(context.Background(), syscall.SIGINT, syscall.SIGTERM)
 	defer stop()
 	var cmds commands
-	parser, err := kong.New(&cmds, kong.Name("linkpulse"), kong.UsageOnError(),
+	parser, err := kong.New(&cmds, kong.Name("linkpulse"), kong.UsageOnError(), kong.ValueFormatter(helpOf),
 		kong.Description("Live click counts for URL shorteners."))
 	if err != nil {
 		fmt.Fprintln(os.Stderr, err)
@@ -92,6 +92,15 @@ func run() int {
 		return 1
 	}
 	return 0
+}
+
+// helpOf is what --help says of a flag or an argument. kong shows either the placeholder of a value or its default.
+func helpOf(v *kong.Value) string {
+	help := kong.DefaultHelpValueFormatter(v)
+	if v.Tag.PlaceHolder == "" || v.Default == "" || strings.Contains(help, v.Default) || strings.Contains(v.Tag.PlaceHolder, v.Default) {
+		return help
+	}
+	return help + " Default: " + v.Default + "."
 }
 
 // dispatch runs a command, as kong names it: its name, and its arguments in angle brackets.

@@ -90,3 +90,27 @@ func TestProblemsOfSettings(t *testing.T) {
 		t.Errorf("commands for people read no environment: %v", err)
 	}
 }
+
+// Whoever reads --help learns where things listen when nobody says so, though the flag names the form of an address.
+func TestHelpTellsDefaults(t *testing.T) {
+	t.Parallel()
+	for command, want := range map[string][]string{
+		"dev":   {"Default: 127.0.0.1:8080.", "Default: 127.0.0.1:8081,127.0.0.1:8082.", "--traffic=0"},
+		"send":  {"Default: http://127.0.0.1:8080."},
+		"watch": {"Default: http://127.0.0.1:8081,http://127.0.0.1:8082."},
+	} {
+		var cmds commands
+		var out strings.Builder
+		parser, err := kong.New(&cmds, kong.Writers(&out, &out), kong.Exit(func(int) {}), kong.ValueFormatter(helpOf))
+		if err != nil {
+			t.Fatal(err)
+		}
+		_, _ = parser.Parse([]string{command, "--help"}) // Exit, which does nothing here, would have ended it
+		said := strings.Join(strings.Fields(out.String()), " ")
+		for _, w := range want {
+			if !strings.Contains(said, w) {
+				t.Errorf("linkpulse %s --help does not say %q:\n%s", command, w, said)
+			}
+		}
+	}
+}
