@@ -17,9 +17,9 @@ import (
 func TestEmbedded(t *testing.T) {
 	t.Parallel()
 	k := startEmbedded(t)
-	cases := []namedCase{push, reconnect, topics, strange, kill}
-	if !testing.Short() { // it waits for a timeout of five seconds in real time
-		cases = append(cases, freeze)
+	cases := []namedCase{push, reconnect, topics, strange, burst, elect, kill, bounce}
+	if !testing.Short() { // they wait for timeouts in real time
+		cases = append(cases, freeze, isolate, widen)
 	}
 	runSuite(t, k, cases...)
 }
@@ -89,9 +89,18 @@ func (e *embedded) Kill(t *testing.T, node int) {
 	g.drop()
 }
 
-func (e *embedded) Restart(t *testing.T, node int) {
+func (e *embedded) Restart(t *testing.T, nodes ...int) {
 	t.Helper()
-	if _, _, err := e.cluster.AddNode(int32(node-1), port(e.addrs[node-1])); err != nil {
+	for _, node := range nodes {
+		if _, _, err := e.cluster.AddNode(int32(node-1), port(e.addrs[node-1])); err != nil {
+			t.Fatal(err)
+		}
+	}
+}
+
+func (e *embedded) Move(t *testing.T, topic string, partition int32, node int) {
+	t.Helper()
+	if err := e.cluster.MoveTopicPartition(topic, partition, int32(node-1)); err != nil {
 		t.Fatal(err)
 	}
 }

@@ -114,8 +114,9 @@ func casePoison(t *testing.T, s *suite) {
 	for _, reader := range []string{"linkpulse_tally_records_total", "linkpulse_gateway_follower_records_total"} {
 		waitFor(t, "all of it is poison to everybody, as "+reader+" says", func() bool {
 			of := s.metric(t, reader, "poison")
+			parts := len(of)
 			maps.DeleteFunc(of, func(_ string, n float64) bool { return n == bad })
-			return len(of) == 0
+			return parts > 0 && len(of) == 0
 		})
 	}
 }
@@ -144,9 +145,6 @@ func (s *suite) metric(t *testing.T, name, label string) map[string]float64 {
 				sums[part] += m.GetCounter().GetValue() + m.GetGauge().GetValue()
 			}
 		}
-	}
-	if len(sums) == 0 {
-		t.Fatalf("no part has a metric %s with %q", name, label)
 	}
 	return sums
 }

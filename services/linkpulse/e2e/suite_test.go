@@ -33,9 +33,11 @@ type kafka interface {
 	Options() []kgo.Opt
 	// Leader returns the node that leads a partition of the clicks.
 	Leader(t *testing.T, topic string, partition int32) int
-	// Kill ends a node without a word; Restart brings it back with what it had.
+	// Move makes a node the leader of a partition.
+	Move(t *testing.T, topic string, partition int32, node int)
+	// Kill ends a node without a word; Restart brings nodes back with what they had.
 	Kill(t *testing.T, node int)
-	Restart(t *testing.T, node int)
+	Restart(t *testing.T, nodes ...int)
 	// Pause freezes a node with its connections open; Unpause lets it go on.
 	Pause(t *testing.T, node int)
 	Unpause(t *testing.T, node int)
@@ -52,6 +54,7 @@ const (
 type suite struct {
 	kafka      kafka
 	stack      *stack.Stack
+	wires      *wires // between its parts and the brokers
 	deployment deployment.Record
 	topics     deployment.Topics
 	recorder   history.Recorder
@@ -73,13 +76,14 @@ func runSuite(t *testing.T, k kafka, cases ...namedCase) {
 		Replicas: k.Brokers(), MinInsync: (k.Brokers() + 1) / 2, Retention: deployment.DefaultRetention,
 	}}
 	s.deployment.Partitions = 4
+	s.wires = newWires(t, k.Config().Brokers)
 	ctx, cancel := context.WithTimeout(t.Context(), healed)
 	defer cancel()
 	var err error
 	s.stack, err = stack.Start(ctx, stack.Config{
 		Log: zaptest.NewLogger(t), Kafka: k.Config(), Deployment: s.deployment, Topics: s.topics,
 		IngestAddr: "127.0.0.1:0", GatewayAddrs: []string{"127.0.0.1:0", "127.0.0.1:0"},
-		Heartbeat: 5 * time.Second, Drain: 2 * time.Second,
+		Net: stack.Network{DialAs: s.wires.dialAs}, Heartbeat: 5 * time.Second, Drain: 2 * time.Second,
 	})
 	if err != nil {
 		t.Fatalf("starting the system: %v", err)

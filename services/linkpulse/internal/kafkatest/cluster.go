@@ -20,6 +20,7 @@ import (
 	"github.com/testcontainers/testcontainers-go"
 	tclog "github.com/testcontainers/testcontainers-go/log"
 	"github.com/testcontainers/testcontainers-go/network"
+	"github.com/twmb/franz-go/pkg/kerr"
 	"github.com/twmb/franz-go/pkg/kgo"
 	"github.com/twmb/franz-go/pkg/kmsg"
 	"github.com/twmb/franz-go/pkg/sasl/scram"
@@ -44,6 +45,8 @@ const startTimeout = 3 * time.Minute
 type Config struct {
 	Brokers int  // 1 or 3; 0 is 1
 	Secure  bool // clients must use TLS and SASL/SCRAM-SHA-512
+	// DiskMiB puts the log of a single broker on a disk of that size, which [Cluster.FillDisk] fills; 0 is the engine's own.
+	DiskMiB int
 }
 
 // Cluster is a running Kafka cluster. It ends with the test that started it.
@@ -59,6 +62,7 @@ type Cluster struct {
 	tls     *tls.Config
 	docker  *testcontainers.DockerClient
 	brokers []testcontainers.Container
+	disk    testcontainers.Container // holds the small disk while no broker does; nil: there is none
 }
 
 // Start starts a cluster and waits until it serves. See [Docker] for what happens where it cannot.
@@ -78,11 +82,15 @@ func Start(t *testing.T, cfg Config) *Cluster {
 		t.Fatalf("creating the brokers' network: %v", err)
 	}
 	testcontainers.CleanupNetwork(t, lan)
+	volume := ""
+	if cfg.DiskMiB > 0 {
+		volume = c.startDisk(ctx, t, cfg.DiskMiB)
+	}
 	for node := 1; node <= nodes; node++ {
 		port := FreePort(t)
 		c.Addrs = append(c.Addrs, fmt.Sprintf("127.0.0.1:%d", port))
 		broker, err := testcontainers.GenericContainer(ctx, testcontainers.GenericContainerRequest{
-			ContainerRequest: request(node, nodes, port, lan.Name, keystore),
+			ContainerRequest: request(node, nodes, port, lan.Name, keystore, volume),
 			Started:          true,
 			Logger:           tclog.TestLogger(t),
 		})
@@ -108,13 +116,17 @@ func Start(t *testing.T, cfg Config) *Cluster {
 
 // request describes a broker that is also a controller. CLIENT is published on the host, INTERNAL serves the brokers
 // among themselves. A listener that is not called SSL keeps the image from asking for Java key stores.
-func request(node, nodes, port int, lan string, keystore []byte) testcontainers.ContainerRequest {
+func request(node, nodes, port int, lan string, keystore []byte, volume string) testcontainers.ContainerRequest {
 	name := func(n int) string { return fmt.Sprintf("broker-%d", n) }
 	var voters []string
 	for n := 1; n <= nodes; n++ {
 		voters = append(voters, fmt.Sprintf("%d@%s:9094", n, name(n)))
 	}
 	replicas := strconv.Itoa(nodes)
+	logDir := "/tmp/kafka-logs"
+	if volume != "" {
+		logDir = diskDir + "/log"
+	}
 	// A dead broker's partitions move after three seconds, not after nine: tests wait for that. One broker has nobody to
 	// move them to, and must not lose them where the machine is too busy for a heartbeat: it has Kafka's default.
 	session := 3000
@@ -138,7 +150,7 @@ func request(node, nodes, port int, lan string, keystore []byte) testcontainers.
 		"KAFKA_GROUP_INITIAL_REBALANCE_DELAY_MS":         "0",
 		"KAFKA_BROKER_SESSION_TIMEOUT_MS":                strconv.Itoa(session),
 		"KAFKA_BROKER_HEARTBEAT_INTERVAL_MS":             "500",
-		"KAFKA_LOG_DIRS":                                 "/tmp/kafka-logs",
+		"KAFKA_LOG_DIRS":                                 logDir,
 		"KAFKA_HEAP_OPTS":                                "-Xms256m -Xmx512m",
 	}
 	var files []testcontainers.ContainerFile
@@ -167,6 +179,9 @@ func request(node, nodes, port int, lan string, keystore []byte) testcontainers.
 			h.PortBindings = dockernet.PortMap{dockernet.MustParsePort("9092/tcp"): {{
 				HostIP: netip.AddrFrom4([4]byte{127, 0, 0, 1}), HostPort: strconv.Itoa(port),
 			}}}
+			if volume != "" {
+				h.Binds = []string{volume + ":" + diskDir}
+			}
 		},
 	}
 }
@@ -307,6 +322,46 @@ func (c *Cluster) Leader(t *testing.T, topic string, partition int32) int {
 		return nil
 	})
 	return leader
+}
+
+// Move makes a broker the leader of a partition, as an operator does: it becomes the first of the replicas, whom Kafka
+// prefers, and the preferred one is elected.
+func (c *Cluster) Move(t *testing.T, topic string, partition int32, node int) {
+	t.Helper()
+	client := c.Client(t)
+	replicas := []int32{int32(node)}
+	for n := 1; n <= len(c.Addrs); n++ {
+		if n != node {
+			replicas = append(replicas, int32(n))
+		}
+	}
+	reassign := kmsg.NewAlterPartitionAssignmentsRequestTopic()
+	reassign.Topic = topic
+	reassign.Partitions = []kmsg.AlterPartitionAssignmentsRequestTopicPartition{{Partition: partition, Replicas: replicas}}
+	order := kmsg.NewPtrAlterPartitionAssignmentsRequest()
+	order.TimeoutMillis, order.Topics = 10_000, append(order.Topics, reassign)
+	vote := kmsg.NewPtrElectLeadersRequest()
+	vote.TimeoutMillis = 10_000
+	vote.Topics = []kmsg.ElectLeadersRequestTopic{{Topic: topic, Partitions: []int32{partition}}}
+	ctx, cancel := context.WithTimeout(t.Context(), startTimeout)
+	defer cancel()
+	c.retry(ctx, t, "electing a leader", func(ctx context.Context) error {
+		resp, err := order.RequestWith(ctx, client)
+		if err == nil {
+			err = kerr.ErrorForCode(resp.Topics[0].Partitions[0].ErrorCode)
+		}
+		if err != nil {
+			return err
+		}
+		elected, err := vote.RequestWith(ctx, client)
+		if err == nil {
+			err = kerr.ErrorForCode(elected.Topics[0].Partitions[0].ErrorCode)
+		}
+		if errors.Is(err, kerr.ElectionNotNeeded) {
+			return nil
+		}
+		return err
+	})
 }
 
 // dump writes what every broker complained of last into the test's log. All that it says would bury why the test failed.

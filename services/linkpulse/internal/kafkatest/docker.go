@@ -67,11 +67,13 @@ func (c *Cluster) Kill(t *testing.T, node int) {
 	}
 }
 
-// Restart starts a broker that was killed, on the address that it had, and waits until it serves again.
-func (c *Cluster) Restart(t *testing.T, node int) {
+// Restart starts brokers that were killed, on the addresses that they had, and waits until all of them serve again.
+func (c *Cluster) Restart(t *testing.T, nodes ...int) {
 	t.Helper()
-	if _, err := c.docker.ContainerStart(t.Context(), c.container(node), client.ContainerStartOptions{}); err != nil {
-		t.Fatalf("starting broker %d: %v", node, err)
+	for _, node := range nodes {
+		if _, err := c.docker.ContainerStart(t.Context(), c.container(node), client.ContainerStartOptions{}); err != nil {
+			t.Fatalf("starting broker %d: %v", node, err)
+		}
 	}
 	c.Await(t)
 }
