@@ -38,6 +38,7 @@ func Conform(t *testing.T, s Server) {
 		"apply":                    testApply,
 		"links named like fields":  testNames,
 		"refusals":                 testRefusals,
+		"an epoch beside another":  testEpochs,
 		"nothing in part":          testNothingInPart,
 		"numbers":                  testNumbers,
 		"created anew":             testCreatedAnew,

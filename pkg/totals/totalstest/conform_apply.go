@@ -99,6 +99,26 @@ func testRefusals(t *testing.T, b *bench) {
 	}
 }
 
+// testEpochs: totals of an epoch are of no other one. A writer that has not heard of the new epoch goes on where nobody
+// reads any more, also where its batch would fit the new totals: a topic that was created anew begins at 0, too.
+func testEpochs(t *testing.T, b *bench) {
+	b.apply(t, totals.Batch{From: totals.None}, totals.Batch{To: 5, Links: oneEach("a", "b")})
+	zombie := b.epoch
+	b.begin(t)
+	b.apply(t, totals.Batch{From: totals.None}, totals.Batch{To: 5, Links: oneEach("c")})
+	before := b.take(t)
+	if err := zombie.Apply(t.Context(), &totals.Batch{From: 5, To: 6, Links: oneEach("a", "c")}); err != nil {
+		t.Fatalf("a writer of the old epoch: %v", err)
+	}
+	if !b.take(t).equal(before) {
+		t.Fatal("a writer of the old epoch has changed totals of the new one")
+	}
+	got, next, err := b.epoch.Totals(t.Context(), 0, []string{"a", "c"})
+	if err != nil || next != 5 || got["a"].Count != 0 || got["c"].Count != 1 {
+		t.Fatalf("%v at %d, %v; want one click on c at 5", got, next, err)
+	}
+}
+
 // testNothingInPart: a batch that meets something that it cannot add to, in any of its keys, changes none of them.
 func testNothingInPart(t *testing.T, b *bench) {
 	minute := thisMinute()

@@ -190,6 +190,19 @@ func TestPlantedViolations(t *testing.T) {
 		"a dashboard shows another number": {RuleCount, func(w *world) {
 			w.events[w.last(kind(Shown))].Count.Count++
 		}},
+		"an answer over plain HTTP is wrong": {RuleCount, func(w *world) {
+			e := w.events[w.last(kind(Shown))]
+			e.Kind, e.Gateway = Read, "g"
+			e.Count.Count++
+			w.events = append(w.events, e)
+		}},
+		"a store is ahead of its own offset": {RuleCount, func(w *world) {
+			i := w.last(kind(Update))
+			e := w.events[i]
+			e.Kind, e.Gateway = Read, "redis"
+			e.Count.Seq = 0
+			w.events = append(w.events, e)
+		}},
 		"the seq is beyond the log": {RuleCount, func(w *world) {
 			w.events[w.last(kind(Update))].Count.Seq += 1000
 		}},
