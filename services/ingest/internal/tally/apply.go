@@ -14,8 +14,8 @@ const (
 	// idle is how soon a worker without clicks asks the store where the totals are.
 	idle = time.Second
 	// applyEvery is the least time between two batches that are not full. Nobody waits for totals: gateways add what the
-	// log has beyond them. So a tenth of a second later costs nobody anything, and spares Redis most of the calls.
-	applyEvery = 100 * time.Millisecond
+	// log has beyond them. So a quarter of a second later costs nobody anything, and spares Redis most of the calls.
+	applyEvery = 250 * time.Millisecond
 )
 
 // applyAll applies what was folded until no more comes. It returns nil then, and what the store says where that ends it.

@@ -11,6 +11,10 @@ import (
 	"github.com/linkpulse/linkpulse/pkg/totals"
 )
 
+// rest is how long a worker that has read all of the log lets it grow before it fetches again. What it folded would only
+// wait to be applied, and the fetches of one click each cost it, and the broker, more than all the rest.
+const rest = applyEvery
+
 // foldAll folds the log from where the fold is and queues what counts from the offset next on, until it cannot be read
 // or ctx ends.
 func (w *worker) foldAll(ctx context.Context, next int64, pause *backoff) error {
@@ -36,6 +40,9 @@ func (w *worker) foldAll(ctx context.Context, next int64, pause *backoff) error 
 			return err
 		}
 		w.foldChunk(chunk, next)
+		if len(chunk.Records) > 0 && chunk.Next >= chunk.Marks.End {
+			wait(ctx, rest)
+		}
 	}
 }
 
