@@ -10,6 +10,7 @@ import (
 	"io"
 	"net"
 	"net/http"
+	"runtime/debug"
 	"strconv"
 	"time"
 
@@ -62,6 +63,7 @@ func (c *Cmd) Run(ctx context.Context, env Env) (err error) {
 	if c.Traffic < 0 {
 		return errors.New("--traffic must be 0 or more visits per second")
 	}
+	defer collectLess()()
 	stops := lifecycle.NewStops(env.Log)
 	defer func() { err = errors.Join(err, stops.Stop(context.WithoutCancel(ctx))) }()
 
@@ -94,6 +96,22 @@ func (c *Cmd) Run(ctx context.Context, env Env) (err error) {
 		return err
 	}
 	return c.runUntilDone(ctx, env, system, sender, shortenerURL)
+}
+
+// gcPercent is how much the heap may grow between two collections, in percent of what is in use. The stand-ins for Kafka
+// and Redis make three quarters of the garbage and it is collected in the same heap as the services': at 2,000 clicks/s
+// once a second, for 20 ms of half a core, in which everything comes late. With this it is every five seconds, for at
+// most a few hundred MB that a developer's machine has. The services' own programs go by Go's default.
+const gcPercent = 400
+
+// collectLess makes collections rarer, unless GOGC has said how often they are to be.
+func collectLess() (undo func()) {
+	const goDefault = 100
+	was := debug.SetGCPercent(gcPercent)
+	if was != goDefault {
+		debug.SetGCPercent(was)
+	}
+	return func() { debug.SetGCPercent(was) }
 }
 
 func (c *Cmd) startSystem(ctx context.Context, env Env, stops *lifecycle.Stops) (*stack.Stack, error) {
