@@ -23,24 +23,29 @@
 //
 // # What is broken where
 //
-//	a produce answer is lost, or says an error after the append    TestSimulation, TestKafka (pause)
-//	leaders move                                                   TestSimulation
-//	no leader, too few replicas                                    TestSimulation
-//	a broker is killed with -9 and comes back                      TestKafka, TestTotalsOnRealParts
-//	a broker stands still with its connections open                TestKafka, TestSimulation (black holes)
-//	a part is cut off from Kafka, one way and both                 TestSimulation
-//	ingest is killed in mid-batch, visitors try again              TestTotalsOnRealParts
-//	the same request comes again                                   TestSimulation (visitors repeat themselves)
-//	a tally is killed, at any place                                TestTotalsOnRealParts; ingest/tally TestModel
-//	two owners of a partition, one of them thought dead            TestSimulation, TestTotalsOnRealParts
-//	Redis comes back older than it was                             TestSimulation, TestTotalsOnRealParts
-//	Redis is emptied                                               TestSimulation, TestTotalsOnRealParts
-//	Redis is slow, hangs, is read-only, loads, has no memory       TestSimulation, TestTotalsOnRealParts (hangs)
-//	a gateway is killed, is restarted                              TestTotalsOnRealParts, TestSimulation
-//	every part is restarted under load                             TestSimulation, TestEmbedded
-//	retention cuts what the tally has not read                     TestTotalsOnRealParts; ingest/tally, by trace
-//	the topic is created anew                                      ingest/tally, by trace
-//	more partitions than the deployment has                        pkg/kafkalog, pkg/deployment
-//	records that are no clicks                                     TestSimulation, TestEmbedded, TestKafka; pkg/fold
-//	a new epoch begins under load                                  TestEpochUnderLoad
+// The rows of the fault matrix, in its order. T1 is TestSimulation unless something else is named.
+//
+//	 1 a produce answer is lost, or says an error after the append   T1; T3 TestKafka (stands still); pkg/kafkalog
+//	 2 leaders move, twenty times under load                         T1; T2 TestEmbedded, T3 TestKafka (elected); pkg/kafkalog
+//	 3 no leader, too few replicas                                   T1; T3 TestKafka (two of three are killed)
+//	 4 a broker is killed with -9, five times                        T2, T3 (killed, killed five times)
+//	 5 a broker stands still with its connections open               T1 (black holes); T2, T3 (stands still)
+//	 6 a part is cut off from Kafka, one way and both                T1; T2, T3 (cut off)
+//	 7 ingest is killed in mid-batch, visitors try again             T3 TestTotalsOnRealParts
+//	 8 the same request comes again, to three ingests at once        T1 (visitors repeat themselves); T2, T3 (at once)
+//	 9 a tally is killed, at every call and at random                ingest/tally TestCrashAtEveryCall, TestModel; T3
+//	10 two owners of a partition, one of them thought dead           T1; T3 TestTotalsOnRealParts
+//	11 Redis comes back older than it was, a replica takes over      T1; T3 TestTotalsOnRealParts, TestTotalsConform
+//	12 Redis is emptied                                              T1; T3 TestTotalsOnRealParts
+//	13 Redis is slow, hangs, is read-only, loads, has no memory      T1; T3 (stands still); gateway/follower
+//	14 a gateway is killed, also one with 2,000 dashboards           T1 (cut); T3 TestTotalsOnRealParts
+//	15 every part is replaced under load                             T1; T2; T3 TestTotalsOnRealParts
+//	19 everybody clicks at once                                      T2, T3 (clicks at once)
+//	21 retention cuts what the tally has not read                    ingest/tally, by trace; T3 TestTotalsOnRealParts
+//	22 the topic is created anew                                     T1 TestRecreatedTopic; ingest/tally, by trace
+//	23 more partitions than the deployment has                       T2, T3 (more partitions); pkg/kafkalog, pkg/deployment
+//	24 records that are no clicks                                    T1; T2, T3 (a foreign producer); pkg/fold
+//	25 the disk of Kafka is full                                     T3 TestKafkaWithAFullDisk
+//	25 the disk of Redis is full                                     T3 TestTotalsOnRealParts
+//	   a new epoch begins under load                                 T1 TestEpochUnderLoad
 package e2e

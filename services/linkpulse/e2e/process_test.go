@@ -99,6 +99,18 @@ func (p *process) kill() {
 	}
 }
 
+// end tells it to end, as an orchestrator does, and waits until it has: by itself, and without an error.
+func (p *process) end(t *testing.T) {
+	t.Helper()
+	p.signal(t, syscall.SIGTERM)
+	late := time.AfterFunc(soon, func() { _ = p.cmd.Process.Kill() })
+	defer late.Stop()
+	if err := p.cmd.Wait(); err != nil {
+		t.Errorf("%s was told to end: %v", p.name, err)
+	}
+	p.cmd = nil
+}
+
 // freeze stops it where it is; thaw lets it go on.
 func (p *process) freeze(t *testing.T) { p.signal(t, syscall.SIGSTOP) }
 func (p *process) thaw(t *testing.T)   { p.signal(t, syscall.SIGCONT) }

@@ -30,7 +30,8 @@ type fleet struct {
 	kafka      container
 	redis      *redistest.Redis
 	deployment deployment.Record
-	ingest     *process // takes clicks only
+	ingest     *process   // takes clicks only
+	twins      []*process // two more that take clicks, at rest
 	tallies    []*process
 	gateways   []*process
 	links      []string
@@ -58,6 +59,10 @@ func TestTotalsOnRealParts(t *testing.T) {
 		{"a tally stands still for longer than its session, and goes on", f.freezeTally},
 		{"the leader is killed and comes back", f.killBroker},
 		{"a gateway is killed", f.killGateway},
+		{"a gateway with two thousand dashboards is killed", f.killCrowded},
+		{"three ingests are told the same at once", f.tellThree},
+		{"every part is replaced by a new one", f.roll},
+		{"the disk of redis is full", f.fillRedis},
 	} {
 		if !t.Run(c.name, func(t *testing.T) {
 			f.underLoad(t, c.harm)
@@ -76,6 +81,7 @@ func TestTotalsOnRealParts(t *testing.T) {
 		t.Fatal(err)
 	}
 	t.Run("what retention has cut is not guessed", func(t *testing.T) { f.cutLog(t, log) })
+	t.Run("what retention has cut before it was tallied is told", f.cutWhileAway)
 }
 
 func newFleet(t *testing.T) *fleet {
@@ -107,8 +113,9 @@ func newFleet(t *testing.T) *fleet {
 	kafka, redis := "--kafka-brokers="+f.kafka.Addrs[0], "--redis-addrs="+f.redis.Addr
 	f.ingest = newProcess(t, dir, "ingest", "ingest", kafka, "--tally=off")
 	for i := range 2 {
+		f.twins = append(f.twins, newProcess(t, dir, "ingest", fmt.Sprint("twin-", i), kafka, "--tally=off"))
 		f.tallies = append(f.tallies, newProcess(t, dir, "ingest", fmt.Sprint("tally-", i), kafka, redis, "--api=off"))
-		f.gateways = append(f.gateways, newProcess(t, dir, "gateway", fmt.Sprint("gateway-", i), kafka, redis, "--heartbeat=5s"))
+		f.gateways = append(f.gateways, newProcess(t, dir, "gateway", fmt.Sprint("gateway-", i), kafka, redis, "--heartbeat=5s", "--drain=2s"))
 	}
 	for _, p := range append(append([]*process{f.ingest}, f.tallies...), f.gateways...) {
 		p.start(t)

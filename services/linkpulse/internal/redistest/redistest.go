@@ -5,6 +5,7 @@ package redistest
 import (
 	"context"
 	"fmt"
+	"io"
 	"net"
 	"net/netip"
 	"strconv"
@@ -46,8 +47,9 @@ func Start(t *testing.T) *Redis {
 	var err error
 	r.container, err = testcontainers.GenericContainer(ctx, testcontainers.GenericContainerRequest{
 		ContainerRequest: testcontainers.ContainerRequest{
-			Image: Image, Cmd: []string{"redis-server", "--save", "", "--appendonly", "no"}, ExposedPorts: []string{"6379/tcp"},
+			Image: Image, Cmd: []string{"redis-server", "--save", "", "--appendonly", "no", "--enable-protected-configs", "yes"}, ExposedPorts: []string{"6379/tcp"},
 			HostConfigModifier: func(h *container.HostConfig) {
+				h.Tmpfs = map[string]string{smallDisk: "size=4m,mode=1777"}
 				h.PortBindings = dockernet.PortMap{dockernet.MustParsePort("6379/tcp"): {{
 					HostIP: netip.AddrFrom4([4]byte{127, 0, 0, 1}), HostPort: strconv.Itoa(port),
 				}}}
@@ -75,6 +77,46 @@ func (r *Redis) Save(t *testing.T) {
 func (r *Redis) FlushAll(t *testing.T) {
 	t.Helper()
 	r.do(t, func(c rueidis.Client) rueidis.Completed { return c.B().Flushall().Build() })
+}
+
+// smallDisk is where a Redis has little room.
+const smallDisk = "/small"
+
+// FillDisk makes it append what it is told to a file on a disk that is full, so that it refuses to be told anything, until
+// FreeDisk. What it had saved stays as it was.
+func (r *Redis) FillDisk(t *testing.T) {
+	t.Helper()
+	r.exec(t, "dd if=/dev/zero of="+smallDisk+"/ballast bs=64k count=8")
+	r.set(t, "appendfsync", "everysec") // with "always" it would end itself
+	r.set(t, "dir", smallDisk)
+	r.set(t, "appendonly", "yes")
+	r.exec(t, "until redis-cli info persistence | grep -q aof_rewrite_in_progress:0; do sleep 0.1; done")
+	r.exec(t, "dd if=/dev/zero of="+smallDisk+"/more bs=4k || true") // ends when there is no room
+}
+
+// FreeDisk makes room again.
+func (r *Redis) FreeDisk(t *testing.T) {
+	t.Helper()
+	r.exec(t, "rm "+smallDisk+"/ballast "+smallDisk+"/more")
+	r.set(t, "appendonly", "no")
+}
+
+func (r *Redis) set(t *testing.T, name, value string) {
+	t.Helper()
+	r.do(t, func(c rueidis.Client) rueidis.Completed {
+		return c.B().ConfigSet().ParameterValue().ParameterValue(name, value).Build()
+	})
+}
+
+func (r *Redis) exec(t *testing.T, command string) {
+	t.Helper()
+	code, out, err := r.container.Exec(t.Context(), []string{"sh", "-c", command})
+	if err != nil {
+		t.Fatalf("%s: %v", command, err)
+	}
+	if said, err := io.ReadAll(out); code != 0 || err != nil {
+		t.Fatalf("%s: exit code %d, %v: %s", command, code, err, said)
+	}
 }
 
 func (r *Redis) do(t *testing.T, command func(rueidis.Client) rueidis.Completed) {
