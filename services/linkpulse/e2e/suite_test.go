@@ -390,11 +390,22 @@ func casePause(t *testing.T, s *suite) {
 	s.underLoad(t, links, func() {
 		node := s.kafka.Leader(t, s.deployment.Topic, click.Partition(links[0], s.deployment.Partitions))
 		s.kafka.Pause(t, node)
+		for _, link := range links { // whom another broker leads goes on meanwhile
+			if s.leads(t, link) != node {
+				s.post(t, link)
+			}
+		}
 		pause(t.Context(), pastTimeout)
 		s.kafka.Unpause(t, node)
 		s.post(t, links...)
 	})
 	s.settled(t, links, first, second)
+}
+
+// leads returns the node that leads the partition of a link.
+func (s *suite) leads(t *testing.T, link string) int {
+	t.Helper()
+	return s.kafka.Leader(t, s.deployment.Topic, click.Partition(link, s.deployment.Partitions))
 }
 
 // pastTimeout is longer than the producer waits for the answer to a request.
