@@ -33,7 +33,8 @@ type dispatcher struct {
 	mu    sync.Mutex // guards ready
 	ready []*lane    // lanes with something in the queue that nobody holds
 
-	stale atomic.Bool // the leaders may have changed
+	unseen atomic.Bool // there is something in ready; changed under mu
+	stale  atomic.Bool // the leaders may have changed
 
 	// What follows belongs to the goroutine.
 
@@ -54,6 +55,15 @@ func (d *dispatcher) add(l *lane) {
 	d.mu.Lock()
 	defer d.mu.Unlock()
 	d.ready = append(d.ready, l)
+	d.unseen.Store(true)
+}
+
+// ringIfReady rings unless the dispatcher has seen all that is ready. Most messages find their lane waiting already, and
+// whoever is awaited there rings: a wake-up for each message would cost as much as adding it.
+func (d *dispatcher) ringIfReady() {
+	if d.unseen.Load() {
+		d.ring()
+	}
 }
 
 // ring makes the dispatcher look at what is ready.
@@ -81,6 +91,7 @@ func (d *dispatcher) dispatch() {
 	d.waiting = append(d.waiting, d.ready...)
 	clear(d.ready)
 	d.ready = d.ready[:0]
+	d.unseen.Store(false)
 	d.mu.Unlock()
 	if len(d.waiting) == 0 {
 		return

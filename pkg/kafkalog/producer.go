@@ -126,7 +126,7 @@ func (p *Producer) Append(msgs []Message) error {
 		m.Offset = -1
 		m.batch, m.place, m.Err = p.lanes[m.Partition].add(m)
 	}
-	p.dispatcher.ring()
+	p.dispatcher.ringIfReady()
 	var (
 		first   error
 		settled *batch // messages that follow each other are often in one batch
