@@ -163,9 +163,9 @@ func TestTallyDrains(t *testing.T) {
 		w.awaitReady()
 		w.clicks(1, "x7Kp2")
 		w.within(join, record, "x7Kp2", 1)
-		for range 3 { // a worker at the end of its log reads on a quarter of a second later, and applies as rarely
+		for range 3 { // the first of them is applied at once, the others must wait a moment
 			w.clicks(5, "x7Kp2")
-			time.Sleep(260 * time.Millisecond)
+			time.Sleep(10 * time.Millisecond)
 		}
 		w.stop()
 		if err := <-w.ended; err != nil {

@@ -1,6 +1,7 @@
 package tally
 
 import (
+	"cmp"
 	"context"
 	"time"
 
@@ -11,9 +12,14 @@ import (
 	"github.com/linkpulse/linkpulse/pkg/totals"
 )
 
-// rest is how long a worker that has read all of the log lets it grow before it fetches again. What it folded would only
-// wait to be applied, and the fetches of one click each cost it, and the broker, more than all the rest.
-const rest = applyEvery
+const (
+	// rest is how long a worker that has read all of the log lets it grow before it fetches again. What it folded would
+	// only wait to be applied, and the fetches of one click each cost it, and the broker, more than all the rest.
+	rest = applyEvery
+	// lastRead bounds what a worker does that is told to end while it rests: reading what has come meanwhile. A healthy
+	// broker takes milliseconds for it.
+	lastRead = 500 * time.Millisecond
+)
 
 // foldAll folds the log from where the fold is and queues what counts from the offset next on, until it cannot be read
 // or ctx ends.
@@ -21,29 +27,53 @@ func (w *worker) foldAll(ctx context.Context, next int64, pause *backoff) error 
 	reader := feed.NewReader(w.source, w.partition, w.fold.Position())
 	defer reader.Close()
 	for {
-		chunk, err := reader.Next(ctx)
+		chunk, err := w.foldNext(ctx, reader, next)
 		if err != nil {
 			return err
 		}
 		pause.reset()
-		w.end.Store(chunk.Marks.End)
-		w.measureLag()
-		if chunk.Holes > 0 {
-			w.metrics.holes.Add(float64(chunk.Holes))
-			w.log.Warn("offsets without a record, fetched twice: a foreign producer writes to the topic",
-				zap.Int64("offsets", chunk.Holes), zap.Int64("before", chunk.Next))
+		if len(chunk.Records) == 0 || chunk.Next < chunk.Marks.End {
+			continue
 		}
-		if err := w.cut.check(chunk, next); err != nil {
-			return err
-		}
-		if err := w.queue.room(ctx); err != nil {
-			return err
-		}
-		w.foldChunk(chunk, next)
-		if len(chunk.Records) > 0 && chunk.Next >= chunk.Marks.End {
-			wait(ctx, rest)
+		if wait(ctx, rest); ctx.Err() != nil {
+			return w.foldLast(ctx, reader, next)
 		}
 	}
+}
+
+// foldLast folds what came while the worker rested, so that what was in the log when it was told to end is in the totals
+// when it has ended.
+func (w *worker) foldLast(ctx context.Context, reader *feed.Reader, next int64) error {
+	lastCtx, cancel := context.WithTimeout(context.WithoutCancel(ctx), lastRead)
+	defer cancel()
+	_, end, err := w.source.Bounds(lastCtx, w.partition)
+	for err == nil && w.fold.Position() < end {
+		_, err = w.foldNext(lastCtx, reader, next)
+	}
+	return cmp.Or(err, context.Cause(ctx))
+}
+
+// foldNext folds the next chunk.
+func (w *worker) foldNext(ctx context.Context, reader *feed.Reader, next int64) (*feed.Chunk, error) {
+	chunk, err := reader.Next(ctx)
+	if err != nil {
+		return nil, err
+	}
+	w.end.Store(chunk.Marks.End)
+	w.measureLag()
+	if chunk.Holes > 0 {
+		w.metrics.holes.Add(float64(chunk.Holes))
+		w.log.Warn("offsets without a record, fetched twice: a foreign producer writes to the topic",
+			zap.Int64("offsets", chunk.Holes), zap.Int64("before", chunk.Next))
+	}
+	if err := w.cut.check(chunk, next); err != nil {
+		return nil, err
+	}
+	if err := w.queue.room(ctx); err != nil {
+		return nil, err
+	}
+	w.foldChunk(chunk, next)
+	return chunk, nil
 }
 
 // foldChunk folds a chunk; records below next are in the totals already.

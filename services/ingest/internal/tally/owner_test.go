@@ -145,10 +145,10 @@ func TestEndsWithWhatWasFolded(t *testing.T) {
 	trace(t, 100, func(t *testing.T, w *world) {
 		stop := w.run()
 		time.Sleep(soon)
-		w.click("a1", "a2", "b1") // is applied at once
-		time.Sleep(rest / 2)
-		w.click("a1", "a3", "b2")               // is folded after the rest, and waits for its turn then
-		time.Sleep(rest - rest/2 + roundTrip/2) // which comes a round trip after the rest
+		for range 3 { // the first is applied at once, the others wait for their turn
+			w.click("a1", "a2", "b1")
+			time.Sleep(applyEvery / 4)
+		}
 		stop()
 		w.want(0)
 
