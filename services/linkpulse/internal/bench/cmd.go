@@ -26,6 +26,7 @@ type Cmd struct {
 	Ingest     string        `help:"Ingest of a system that runs already. Without it, one is started as a process of its own." placeholder:"URL" and:"target"`
 	Gateway    []string      `help:"Gateway of a system that runs already; repeat it for more." placeholder:"URL" and:"target"`
 	Gateways   int           `help:"Gateways of the system that is started." default:"1"`
+	Share      bool          `help:"Let the load generator and the system that is started use the same CPUs, as the kernel likes. Otherwise, on Linux, the load generator has one of its own if there are two."`
 	PID        int           `help:"Process of the system that runs already, to read its CPU time and memory." default:"0"`
 	JSON       bool          `help:"Print the result as one line of JSON."`
 }
@@ -43,9 +44,15 @@ var ErrMissing = errors.New("not every dashboard was told of every click")
 // Run measures and prints.
 func (c *Cmd) Run(ctx context.Context, env Env) (err error) {
 	target := Target{Ingest: c.Ingest, Gateways: c.Gateway, Progress: c.progress(env)}
+	var cores division
 	switch {
 	case c.Ingest == "":
-		s, err := startServer(ctx, c.Gateways, env.Stderr)
+		var whole func() error
+		if cores, whole, err = c.divide(); err != nil {
+			return err
+		}
+		defer func() { err = errors.Join(err, whole()) }()
+		s, err := startServer(ctx, c.Gateways, cores.server, env.Stderr)
 		if err != nil {
 			return err
 		}
@@ -61,6 +68,7 @@ func (c *Cmd) Run(ctx context.Context, env Env) (err error) {
 	if err != nil {
 		return err
 	}
+	result.ServerCPUs, result.GeneratorCPUs = cores.server, cores.generator
 	if c.JSON {
 		err = json.NewEncoder(env.Stdout).Encode(result)
 	} else {
@@ -70,6 +78,22 @@ func (c *Cmd) Run(ctx context.Context, env Env) (err error) {
 		err = fmt.Errorf("%w: %d missing", ErrMissing, result.Missing)
 	}
 	return err
+}
+
+// divide divides the CPUs, unless they are to be shared, and moves this process to its own. whole undoes that.
+func (c *Cmd) divide() (cores division, whole func() error, err error) {
+	cpus, err := usableCPUs()
+	if err != nil {
+		return division{}, nil, err
+	}
+	cores, ok := divide(cpus)
+	if c.Share || !ok {
+		return division{}, func() error { return nil }, nil
+	}
+	if err := bind(cores.generator); err != nil {
+		return division{}, nil, fmt.Errorf("giving the load generator a CPU of its own, without which --share does: %w", err)
+	}
+	return cores, func() error { return bind(cpus) }, nil
 }
 
 // progress returns what draws the bar, or nothing.

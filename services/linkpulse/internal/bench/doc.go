@@ -12,7 +12,10 @@
 //
 // One goroutine generates the load and reads what comes of it. It waits for the next due click and for a thousand sockets
 // with one system call, and takes the time of a frame when it has read it. That costs it about a third of what the
-// server's frames cost, and on a machine that both share, what the generator takes shows in the latency.
+// server's frames cost. Elsewhere that is another machine's affair, so where there are two CPUs the generator has one of
+// them for itself and the server has the others: neither takes what the other needs, at the price that a server on a
+// machine with two cores has one of them. The result says who was where. On CPUs that both share, what the generator
+// takes shows in the latency.
 //
 // Which clicks a frame covers is known exactly: links of a run are new, so counts start at 0; a link's clicks are posted in
 // the order in which they are due and never in two requests that are on their way at a time; a request without an answer

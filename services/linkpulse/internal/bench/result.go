@@ -52,6 +52,10 @@ type Result struct {
 	OtherCores     float64 `json:"other_cores"`
 	StolenCores    float64 `json:"stolen_cores"`
 	Machine        int     `json:"machine_cores"`
+	// Which CPUs the server and the load generator had for themselves, by number. None: they shared all of them, or nobody
+	// knows, since the system ran already.
+	ServerCPUs    []int `json:"server_cpus"`
+	GeneratorCPUs []int `json:"generator_cpus"`
 	// What the server's memory grew by for a connection with its subscriptions, in bytes; 0 where it is unknown. RSS
 	// includes what the handshakes left for the collector, live memory does not.
 	RSSPerConnection  int64 `json:"rss_bytes_per_connection"`
@@ -112,10 +116,12 @@ delivered    %s %.0f/s
              of which the load generator's own lateness: p50 %.2f ms   p99 %.2f ms   p99.9 %.2f ms
 server CPU   %s
 machine      %s
+cores        %s
 memory       %s
 `,
 		r.Dashboards, r.Links, r.Pool, r.Rate, r.Seconds, r.Clicks, r.Requests, r.Retries,
-		what, r.Delivered, told, r.P50, r.P99, r.P999, r.Max, r.SenderP50, r.SenderP99, r.SenderP999, cpu, machine, memory)
+		what, r.Delivered, told, r.P50, r.P99, r.P999, r.Max, r.SenderP50, r.SenderP99, r.SenderP999, cpu, machine,
+		division{server: r.ServerCPUs, generator: r.GeneratorCPUs}, memory)
 	if err == nil && r.Missing > 0 {
 		_, err = fmt.Fprintf(w, "MISSING      %d times a dashboard was not told of a click\n", r.Missing)
 	}

@@ -31,8 +31,9 @@ const (
 	stopTimeout  = 30 * time.Second
 )
 
-// startServer starts this program once more, as `dev`, on free ports, with its own log on stderr.
-func startServer(ctx context.Context, gateways int, stderr io.Writer) (*server, error) {
+// startServer starts this program once more, as `dev`, on free ports, with its own log on stderr, and on its own CPUs
+// where the machine is divided.
+func startServer(ctx context.Context, gateways int, cpus []int, stderr io.Writer) (*server, error) {
 	self, err := os.Executable()
 	if err != nil {
 		return nil, err
@@ -50,7 +51,11 @@ func startServer(ctx context.Context, gateways int, stderr io.Writer) (*server, 
 	if err != nil {
 		return nil, err
 	}
-	if err := cmd.Start(); err != nil {
+	start := cmd.Start
+	if len(cpus) > 0 {
+		start = func() error { return startOn(cpus, cmd.Start) }
+	}
+	if err := start(); err != nil {
 		return nil, fmt.Errorf("starting the system under test: %w", err)
 	}
 	s := &server{cmd: cmd}
