@@ -388,12 +388,11 @@ func casePause(t *testing.T, s *suite) {
 	second := s.watch(t, s.stack.Gateways()[1:], links...)
 	s.settled(t, links, first, second)
 	s.underLoad(t, links, func() {
-		node := s.kafka.Leader(t, s.deployment.Topic, click.Partition(links[0], s.deployment.Partitions))
+		node := s.leads(t, links[0])
+		others := slices.DeleteFunc(slices.Clone(links), func(link string) bool { return s.leads(t, link) == node })
 		s.kafka.Pause(t, node)
-		for _, link := range links { // whom another broker leads goes on meanwhile
-			if s.leads(t, link) != node {
-				s.post(t, link)
-			}
+		if len(others) > 0 { // whom another broker leads goes on meanwhile
+			s.post(t, others...)
 		}
 		pause(t.Context(), pastTimeout)
 		s.kafka.Unpause(t, node)
