@@ -131,15 +131,16 @@ const (
 	linkLength = 16
 )
 
-// Totals returns the totals of links, imported counts included, and the offset at which they are true. A link that has
+// Totals returns the totals of links, imported counts included, and the position at which they are true. A link that has
 // none is not in the answer. All of it is read in one command. Errors are those of [Epoch.Position].
 func (e *Epoch) Totals(
 	ctx context.Context, partition int32, links []string,
-) (totals map[string]fold.Total, next int64, err error) {
+) (totals map[string]fold.Total, pos Position, err error) {
 	var fields words
-	fields.grow(2+fieldsPerLink*len(links), fieldsPerLink*linkLength*len(links))
+	fields.grow(3+fieldsPerLink*len(links), fieldsPerLink*linkLength*len(links))
 	fields.add(fieldNext, "")
 	fields.add(fieldRule, "")
+	fields.add(fieldLast, "")
 	for _, l := range links {
 		fields.add(prefixCount, l)
 		fields.add(prefixBots, l)
@@ -153,16 +154,16 @@ func (e *Epoch) Totals(
 		if err != nil {
 			return readError(e.totalsKey(partition), err)
 		}
-		if next, err = e.next(partition, values[0], values[1]); err != nil {
+		if pos, err = e.position(partition, values[0], values[1], values[2]); err != nil {
 			return err
 		}
-		totals, err = e.linkTotals(partition, links, values[2:])
+		totals, err = e.linkTotals(partition, links, values[3:])
 		return err
 	})
 	if err != nil {
-		return nil, 0, fmt.Errorf("reading totals of partition %d: %w", partition, err)
+		return nil, Position{}, fmt.Errorf("reading totals of partition %d: %w", partition, err)
 	}
-	return totals, next, nil
+	return totals, pos, nil
 }
 
 // linkTotals makes sense of the fields of links.

@@ -88,10 +88,10 @@ func TestApplyAndRead(t *testing.T) {
 		if err != nil || pos != (Position{10, Fingerprint{9, 77}}) {
 			t.Fatalf("Position = %v, %v", pos, err)
 		}
-		totals, next, err := e.Totals(t.Context(), 3, []string{"next", "c:x", "none"})
-		if err != nil || next != 10 || len(totals) != 2 || totals["next"] != (fold.Total{Count: 3, Bots: 1, AtMs: 1234}) ||
+		totals, pos, err := e.Totals(t.Context(), 3, []string{"next", "c:x", "none"})
+		if err != nil || pos != (Position{10, Fingerprint{9, 77}}) || len(totals) != 2 || totals["next"] != (fold.Total{Count: 3, Bots: 1, AtMs: 1234}) ||
 			totals["c:x"] != (fold.Total{Count: 5, AtMs: 99}) {
-			t.Fatalf("Totals = %v, %d, %v", totals, next, err)
+			t.Fatalf("Totals = %v, %v, %v", totals, pos, err)
 		}
 	})
 }

@@ -30,10 +30,11 @@ func testApply(t *testing.T, b *bench) {
 		t.Fatalf("position %+v, %v", pos, err)
 	}
 	b.do(t, "HSET", b.totalsKey(), "i:a", "100", "ib:a", "7", "i:c", "2")
-	got, next, err := b.epoch.Totals(t.Context(), 0, []string{"a", "b", "c", "none"})
+	got, pos, err := b.epoch.Totals(t.Context(), 0, []string{"a", "b", "c", "none"})
 	want := map[string]fold.Total{"a": {Count: 104, Bots: 8, AtMs: -1}, "b": {Count: 5, AtMs: 99}, "c": {Count: 2}}
-	if err != nil || next != 13 || !reflect.DeepEqual(got, want) {
-		t.Fatalf("totals %v at %d, %v", got, next, err)
+	if wantAt := (totals.Position{Next: 13, Last: totals.Fingerprint{Offset: 12, Sum: 1<<64 - 1}}); err != nil || pos != wantAt ||
+		!reflect.DeepEqual(got, want) {
+		t.Fatalf("totals %v at %v, %v", got, pos, err)
 	}
 }
 
@@ -42,9 +43,9 @@ func testNames(t *testing.T, b *bench) {
 	b.apply(t, totals.Batch{From: totals.None}, totals.Batch{
 		To: 7, Links: oneEach(links...), Minutes: []totals.MinuteDelta{{Minute: thisMinute(), Links: oneEach(links...)}},
 	})
-	got, next, err := b.epoch.Totals(t.Context(), 0, links)
-	if err != nil || next != 7 || len(got) != len(links) {
-		t.Fatalf("totals %v at %d, %v", got, next, err)
+	got, pos, err := b.epoch.Totals(t.Context(), 0, links)
+	if err != nil || pos.Next != 7 || len(got) != len(links) {
+		t.Fatalf("totals %v at %v, %v", got, pos, err)
 	}
 	for _, link := range links {
 		if got[link] != (fold.Total{Count: 1, AtMs: 1}) {
@@ -113,9 +114,9 @@ func testEpochs(t *testing.T, b *bench) {
 	if !b.take(t).equal(before) {
 		t.Fatal("a writer of the old epoch has changed totals of the new one")
 	}
-	got, next, err := b.epoch.Totals(t.Context(), 0, []string{"a", "c"})
-	if err != nil || next != 5 || got["a"].Count != 0 || got["c"].Count != 1 {
-		t.Fatalf("%v at %d, %v; want one click on c at 5", got, next, err)
+	got, pos, err := b.epoch.Totals(t.Context(), 0, []string{"a", "c"})
+	if err != nil || pos.Next != 5 || got["a"].Count != 0 || got["c"].Count != 1 {
+		t.Fatalf("%v at %v, %v; want one click on c at 5", got, pos, err)
 	}
 }
 
@@ -256,9 +257,9 @@ func testManyLinks(t *testing.T, b *bench) {
 	b.apply(t, *batch)
 	batch.From, batch.To = n, 2*n
 	b.apply(t, *batch)
-	got, next, err := b.epoch.Totals(t.Context(), 0, links)
-	if err != nil || next != 2*n || len(got) != n {
-		t.Fatalf("%d totals at %d, %v", len(got), next, err)
+	got, pos, err := b.epoch.Totals(t.Context(), 0, links)
+	if err != nil || pos.Next != 2*n || len(got) != n {
+		t.Fatalf("%d totals at %v, %v", len(got), pos, err)
 	}
 	for i, link := range links {
 		if want := (fold.Total{Count: 2 * int64(i+2), Bots: 2 * int64(i%3), AtMs: int64(i)}); got[link] != want {

@@ -41,9 +41,9 @@ func TestTallyAndBackup(t *testing.T) {
 		}
 		want := func(count, at int64) {
 			t.Helper()
-			got, next, err := e.Totals(t.Context(), 0, []string{"a"})
-			if err != nil || next != at || got["a"].Count != count {
-				t.Fatalf("totals %v at %d, %v; want %d at %d", got, next, err, count, at)
+			got, pos, err := e.Totals(t.Context(), 0, []string{"a"})
+			if err != nil || pos.Next != at || got["a"].Count != count {
+				t.Fatalf("totals %v at %d, %v; want %d at %d", got, pos.Next, err, count, at)
 			}
 		}
 		tally(2)

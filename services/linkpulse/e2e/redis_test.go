@@ -68,14 +68,14 @@ func (w *world) readStored(ctx context.Context, store *totals.Store) (ends []int
 		byPartition[p] = append(byPartition[p], link)
 	}
 	for p, links := range byPartition {
-		sums, next, err := epoch.Totals(ctx, int32(p), links)
+		sums, pos, err := epoch.Totals(ctx, int32(p), links)
 		if err != nil {
 			return nil, err // it is away, or has nothing yet
 		}
-		ends = append(ends, next)
+		ends = append(ends, pos.Next)
 		for _, link := range links {
 			w.recorder.Add(history.Event{Kind: history.Read, Link: link, Gateway: "redis", Count: click.Count{
-				Epoch: number, Seq: next, Count: sums[link].Count, Bots: sums[link].Bots,
+				Epoch: number, Seq: pos.Next, Count: sums[link].Count, Bots: sums[link].Bots,
 			}})
 		}
 	}

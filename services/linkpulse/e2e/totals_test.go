@@ -220,12 +220,12 @@ func (f *fleet) show(_ context.Context, want map[string]int64) error {
 // store returns what Redis has that differs from the totals.
 func (f *fleet) store(ctx context.Context, want map[string]int64) error {
 	for _, link := range f.links {
-		sums, next, err := f.epoch.Totals(ctx, click.Partition(link, f.deployment.Partitions), []string{link})
+		sums, pos, err := f.epoch.Totals(ctx, click.Partition(link, f.deployment.Partitions), []string{link})
 		if err != nil {
 			return err
 		}
 		if got := sums[link].Count; got != want[link] {
-			return fmt.Errorf("redis has %d clicks of %s at %d, the log has %d", got, link, next, want[link])
+			return fmt.Errorf("redis has %d clicks of %s at %d, the log has %d", got, link, pos.Next, want[link])
 		}
 	}
 	return nil
