@@ -6,7 +6,8 @@
 // elsewhere gets the exact count there. It waits for the deployment record, which says what to read and how to count, and
 // is unready until it has caught up with the log once. A broker that goes away afterwards shows in the heartbeats'
 // watermark and sends no dashboard elsewhere: the others could do no better. Nor does a Redis that is away: it is needed
-// only for links that nobody here watched before, which are syncing until it is back.
+// only for links that nobody here watched before, which are syncing until it is back. A topic that was deleted and
+// created again does make it unready, until an operator has begun a new epoch: it has nothing to tell of that one.
 //
 // When it is told to stop it becomes unready, refuses new dashboards, and sends the others elsewhere over the drain
 // period. A new epoch of the deployment does the same to all dashboards of the old one, and counting starts afresh.

@@ -49,8 +49,8 @@ func newEpochTotals(store *totals.Store, record deployment.Record) epochTotals {
 // Totals implements follower.Snapshotter.
 func (t epochTotals) Totals(
 	ctx context.Context, partition int32, links []string,
-) (map[string]fold.Total, int64, error) {
-	sums, at, err := t.epoch.Totals(ctx, partition, links)
+) (sums map[string]fold.Total, at totals.Position, err error) {
+	sums, at, err = t.epoch.Totals(ctx, partition, links)
 	var rule *totals.RuleError
 	switch {
 	case errors.Is(err, totals.ErrMissing):
@@ -58,7 +58,7 @@ func (t epochTotals) Totals(
 	case errors.As(err, &rule):
 		err = fmt.Errorf("%w: %w", follower.ErrRule, err)
 	}
-	return sums, at.Next, err
+	return sums, at, err
 }
 
 // Minutes implements rest.History.

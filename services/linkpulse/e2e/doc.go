@@ -42,7 +42,7 @@
 //	15 every part is replaced under load                             T1; T2; T3 TestTotalsOnRealParts
 //	19 everybody clicks at once                                      T2, T3 (clicks at once)
 //	21 retention cuts what the tally has not read                    ingest/tally, by trace; T3 TestTotalsOnRealParts
-//	22 the topic is created anew                                     T1 TestRecreatedTopic; ingest/tally, by trace
+//	22 the topic is created anew                                     T1 TestRecreatedTopic; ingest/tally, gateway/follower, by trace
 //	23 more partitions than the deployment has                       T2, T3 (more partitions); pkg/kafkalog, pkg/deployment
 //	24 records that are no clicks                                    T1; T2, T3 (a foreign producer); pkg/fold
 //	25 the disk of Kafka is full                                     T3 TestKafkaWithAFullDisk

@@ -15,8 +15,9 @@ import (
 )
 
 // TestRecreatedTopic: somebody deletes the topic and creates it anew under the same name. Nobody hangs and nobody guesses:
-// clicks are taken, the totals stay what they were and their tallies say why, and once an operator has begun a new epoch
-// everybody shows what is in the new log and nothing else.
+// clicks are taken, the totals stay what they were and tallies and gateways say why, dashboards keep what they were told
+// and are told no number of both logs, and once an operator has begun a new epoch everybody shows what is in the new log
+// and nothing else.
 func TestRecreatedTopic(t *testing.T) {
 	t.Parallel()
 	for name, clicks := range map[string]int{"shorter than the old one": 2, "longer than the old one": 9} {
@@ -34,12 +35,15 @@ func recreate(t *testing.T, clicks int) {
 	ctx, cancel := context.WithCancel(t.Context())
 	defer w.people.Wait()
 	defer cancel()
-	for i, name := range []string{"dashboard-a", "dashboard-b"} {
-		d := newDashboard(name, []string{link}, w.stack.Gateways(), w.net.Host(name).Dial, &w.recorder)
-		d.first = i
-		w.dashboards = append(w.dashboards, d)
-		w.people.Go(func() { d.run(ctx) })
+	open := func(names ...string) {
+		for i, name := range names {
+			d := newDashboard(name, []string{link}, w.stack.Gateways(), w.net.Host(name).Dial, &w.recorder)
+			d.first = i
+			w.dashboards = append(w.dashboards, d)
+			w.people.Go(func() { d.run(ctx) })
+		}
 	}
+	open("dashboard-a", "dashboard-b")
 	v := newVisitor(w.stack.Ingest, w.net.Host("visitor").Dial, &w.recorder, 1)
 	defer v.close()
 	visit := func(times int) {
@@ -64,11 +68,26 @@ func recreate(t *testing.T, clicks int) {
 		t.Fatal(err)
 	}
 	visit(clicks)
+	open("late-a", "late-b")
+	visit(1)
+	clicks++
 	if got := w.stored(link); got != before {
 		t.Errorf("%d clicks are stored: the totals of the old log were %d and must stay that", got, before)
 	}
 	if !strings.Contains(string(w.log.bytes()), "the tally of this partition stops (recreated)") {
 		t.Error("no tally says that the topic was created anew")
+	}
+	if !strings.Contains(string(w.log.bytes()), "the log is not the one that was counted") {
+		t.Error("no gateway says that the topic was created anew")
+	}
+	for i, d := range w.dashboards {
+		want := int64(before)
+		if i >= 2 {
+			want = 0 // it is syncing
+		}
+		if got := d.count(link); got != want {
+			t.Errorf("%s shows %d clicks of a topic that is no more, want %d", d.name, got, want)
+		}
 	}
 
 	rebuild := totalscmd.Rebuild{From: "log", Topic: record().Topic, Yes: true}
@@ -90,6 +109,11 @@ func recreate(t *testing.T, clicks int) {
 	}
 	if got := w.stored(link); got != int64(clicks)+1 {
 		t.Errorf("%d clicks are stored, the new log has %d", got, clicks+1)
+	}
+	for _, e := range w.recorder.Events() {
+		if e.Count.Epoch == record().Epoch && e.Count.Count > before {
+			t.Errorf("%v, and the topic had %d clicks when it was deleted", e, before)
+		}
 	}
 	cancel()
 	w.people.Wait()

@@ -41,10 +41,6 @@ func (p *partition) logRestart(err error, pause *backoff) {
 	case errors.Is(err, feed.ErrLost):
 		p.metrics.resyncs.WithLabelValues(resyncLost).Inc()
 		p.log.Error("the log was cut before it was read, reading all totals again", zap.Error(err))
-	case errors.Is(err, feed.ErrBeyondEnd):
-		p.metrics.resyncs.WithLabelValues(resyncBeyondEnd).Inc()
-		p.log.Error("the log is shorter than what was read of it: it was truncated or its topic created anew, "+
-			"which needs a new epoch; reading all totals again", zap.Error(err))
 	case pause.first():
 		p.log.Warn("the partition cannot be read, trying again until it can", zap.Error(err))
 	}
@@ -65,25 +61,47 @@ func (p *partition) live(ctx context.Context, pause *backoff) error {
 	p.log.Debug("following", zap.Int64("log_start", start), zap.Int64("log_end", end),
 		zap.Int64("from", from), zap.Int64("counted_from", warmUntil))
 	reader := feed.NewReader(p.source, p.id, from)
-	defer reader.Close()
+	defer func() { reader.Close() }()
+	read := &trail{next: from, answered: time.Now()}
+	p.mu.Lock()
+	p.read = read
+	p.mu.Unlock()
 	for {
 		chunk, err := reader.Next(ctx)
+		if err == nil {
+			err = p.check(ctx, read, chunk)
+		}
 		switch {
 		case err == nil:
-			pause.reset()
+			*pause = backoff{}
+			p.resume()
 			p.applyChunk(chunk, end)
-		case ctx.Err() != nil, errors.Is(err, feed.ErrLost), errors.Is(err, feed.ErrBeyondEnd):
+			p.mu.Lock()
+			read.keep(chunk)
+			p.mu.Unlock()
+		case ctx.Err() != nil, errors.Is(err, feed.ErrLost):
 			return err
 		default:
-			if pause.first() {
-				p.log.Warn("the partition cannot be read, trying again until it can", zap.Error(err))
-			}
-			p.metrics.fetchErrors.Inc()
-			if !pause.wait(ctx) {
+			if !p.retry(ctx, read, err, pause) {
 				return ctx.Err()
 			}
+			reader.Close() // a chunk that was refused is read again
+			reader = feed.NewReader(p.source, p.id, read.next)
 		}
 	}
+}
+
+// retry says what is wrong with the log and waits until it is to be tried again; it tells whether ctx still lives.
+func (p *partition) retry(ctx context.Context, read *trail, err error, pause *backoff) bool {
+	if pause.first() {
+		p.log.Warn("the partition cannot be read, trying again until it can", zap.Error(err))
+	}
+	p.metrics.fetchErrors.Inc()
+	p.suspect(read, err)
+	if errors.Is(err, errOtherLog) {
+		pause.most = lookAgain
+	}
+	return pause.wait(ctx)
 }
 
 // applyChunk applies a chunk and publishes how far that leads; firstEnd is the end that the log had at the start.

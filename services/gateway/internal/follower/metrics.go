@@ -6,10 +6,13 @@ import (
 	"github.com/prometheus/client_golang/prometheus"
 )
 
-// Reasons for reading all totals of a partition again.
+// resyncLost is the reason for which a partition begins anew.
+const resyncLost = "lost"
+
+// Reasons for taking the log of a partition for another one than that of its counts.
 const (
-	resyncLost      = "lost"
-	resyncBeyondEnd = "beyond_end"
+	stopRecreated = "recreated"  // another record is where one was counted
+	stopBeyondEnd = "beyond_end" // it ends below the position, for longer than a new leader needs
 )
 
 // Results of a read of totals.
@@ -19,7 +22,9 @@ const (
 	readFailed     = "failed"     // no answer
 	readMissing    = "missing"    // the store has none
 	readRule       = "rule"       // counted by another rule
-	readSuperseded = "superseded" // the partition began anew while it was under way
+	readRecreated  = "recreated"  // of another log than the one that is there
+	readAhead      = "beyond_end" // the log ends below them, so that nobody can tell whether they are of it
+	readSuperseded = "superseded" // the partition began anew, or stopped, while it was under way
 )
 
 // metrics of all partitions. The partition label has as many values as the deployment has partitions.
@@ -30,6 +35,7 @@ type metrics struct {
 	holes       prometheus.Counter
 	fetchErrors prometheus.Counter
 	resyncs     *prometheus.CounterVec
+	stopped     *prometheus.GaugeVec
 	reads       *prometheus.CounterVec
 	readSeconds prometheus.Histogram
 	troubled    *prometheus.GaugeVec
@@ -56,6 +62,8 @@ func newMetrics(registry prometheus.Registerer) (*metrics, error) {
 			"Reads of the log that failed and were tried again."))),
 		resyncs: prometheus.NewCounterVec(prometheus.CounterOpts(name("resyncs_total",
 			"Times a partition began anew and read all its totals again, by reason.")), []string{"reason"}),
+		stopped: prometheus.NewGaugeVec(prometheus.GaugeOpts(name("stopped_partitions",
+			"Partitions whose log is not the one that was counted, which a new epoch ends, by reason.")), []string{"reason"}),
 		reads: prometheus.NewCounterVec(prometheus.CounterOpts(name("snapshot_reads_total",
 			"Reads of totals, by result; behind: older than the ring, so that they could not be used.")), []string{"result"}),
 		readSeconds: prometheus.NewHistogram(prometheus.HistogramOpts{
@@ -69,7 +77,7 @@ func newMetrics(registry prometheus.Registerer) (*metrics, error) {
 		waiting: prometheus.NewGauge(prometheus.GaugeOpts(name("waiting_links", "Watched links whose total is not there yet."))),
 	}
 	for _, c := range []prometheus.Collector{
-		m.position, m.lag, m.records, m.holes, m.fetchErrors, m.resyncs, m.reads, m.readSeconds,
+		m.position, m.lag, m.records, m.holes, m.fetchErrors, m.resyncs, m.stopped, m.reads, m.readSeconds,
 		m.troubled, m.watched, m.waiting,
 	} {
 		if err := registry.Register(c); err != nil {
@@ -79,13 +87,16 @@ func newMetrics(registry prometheus.Registerer) (*metrics, error) {
 	// All label values exist from the start: a rate of what never happened is 0, not absent.
 	m.warm, m.counted = m.records.WithLabelValues("warm"), m.records.WithLabelValues("counted")
 	m.duplicate, m.poison = m.records.WithLabelValues("duplicate"), m.records.WithLabelValues("poison")
-	for _, reason := range []string{resyncLost, resyncBeyondEnd} {
-		m.resyncs.WithLabelValues(reason)
+	m.resyncs.WithLabelValues(resyncLost)
+	for _, reason := range []string{stopRecreated, stopBeyondEnd} {
+		m.stopped.WithLabelValues(reason)
 	}
-	for _, result := range []string{readLanded, readBehind, readFailed, readMissing, readRule, readSuperseded} {
+	for _, result := range []string{
+		readLanded, readBehind, readFailed, readMissing, readRule, readRecreated, readAhead, readSuperseded,
+	} {
 		m.reads.WithLabelValues(result)
 	}
-	for _, result := range []string{readBehind, readFailed, readMissing, readRule} {
+	for _, result := range []string{readBehind, readFailed, readMissing, readRule, readRecreated, readAhead} {
 		m.troubled.WithLabelValues(result)
 	}
 	return m, nil

@@ -28,8 +28,10 @@ type partition struct {
 
 	// wake tells the goroutine that reads totals that links are waiting.
 	wake chan struct{}
-	// reading is how the last read of totals ended. It belongs to that goroutine.
+	// reading is how the last read of totals ended, proven the life in which totals were seen to be of this log. Both
+	// belong to that goroutine.
 	reading string
+	proven  int
 
 	caughtUp   atomic.Bool
 	completeTo atomic.Int64 // Unix nanoseconds; 0: the end of the log was never reached
@@ -39,9 +41,13 @@ type partition struct {
 	fold *fold.Fold
 	// warmUntil ends the warm-up: records below it enter the window and count nothing.
 	warmUntil int64
-	// life numbers the starts of the fold; 0: it was not started yet. An answer that was asked for in an earlier life is
-	// not applied.
-	life    int
+	// life numbers the times from which on all totals are read again: the starts of the fold, and stops; 0: it was not
+	// started yet. An answer that was asked for in an earlier life is not applied.
+	life int
+	// stopped is why the log is taken for another one than that of the counts, empty while it is not: no total is read.
+	stopped string
+	// read is the trail of this life. The goroutine that follows the log alone writes to it, to its last record under mu.
+	read    *trail
 	links   map[string]*Watched
 	waiting map[*Watched]struct{} // to be asked for next
 	touched []*Watched            // changed in the chunk at hand; empty between chunks
@@ -62,6 +68,7 @@ func newPartition(id int32, cfg Config, deps Deps, m *metrics, t *trouble) *part
 		position:  m.position.WithLabelValues(partitionLabel(id)),
 		lag:       m.lag.WithLabelValues(partitionLabel(id)),
 		wake:      make(chan struct{}, 1),
+		read:      new(trail),
 		fold:      fold.New(cfg.Fold),
 		links:     make(map[string]*Watched),
 		waiting:   make(map[*Watched]struct{}),
@@ -120,6 +127,13 @@ func (p *partition) begin(from, warmUntil int64) {
 	p.mu.Lock()
 	p.fold.Reset(from)
 	p.warmUntil = warmUntil
+	p.forget()
+	p.mu.Unlock()
+	p.wakeReader()
+}
+
+// forget begins a new life, in which every total is read again. The caller holds p.mu.
+func (p *partition) forget() {
 	p.life++
 	for _, w := range p.links {
 		wasKnown := w.state == known
@@ -129,8 +143,6 @@ func (p *partition) begin(from, warmUntil int64) {
 			w.changed()
 		}
 	}
-	p.mu.Unlock()
-	p.wakeReader()
 }
 
 // verdicts counts the records of a chunk.

@@ -13,11 +13,16 @@ import (
 	"github.com/linkpulse/linkpulse/pkg/fold"
 	"github.com/linkpulse/linkpulse/pkg/fold/feed"
 	"github.com/linkpulse/linkpulse/pkg/recount"
+	"github.com/linkpulse/linkpulse/pkg/totals"
 )
 
 // Replay is the [Snapshotter] that needs no store: it folds the log itself, from its start, for every answer. An answer
 // costs a read of the whole partition. It is exact while the log still starts at 0; where retention has cut it, the
 // totals are those of what is left, which Replay says in the log, once for each partition, and shows as a metric.
+//
+// Where the topic is created anew, an answer is of the new one as soon as it can be read. Until the follower has noticed,
+// which is after one fetch, or after endGrace where the new log is the shorter one, a link that is watched for the first
+// time may be told a number of both. Totals of a store are not: they stay those of the old log.
 type Replay struct {
 	source feed.Source
 	log    *zap.Logger
@@ -64,11 +69,11 @@ func NewReplay(cfg Config, deps Deps) (*Replay, error) {
 // Totals implements [Snapshotter]. It waits while as many replays run as there are processors.
 func (r *Replay) Totals(
 	ctx context.Context, partition int32, links []string,
-) (totals map[string]fold.Total, next int64, err error) {
+) (sums map[string]fold.Total, at totals.Position, err error) {
 	select {
 	case r.slots <- struct{}{}:
 	case <-ctx.Done():
-		return nil, 0, context.Cause(ctx)
+		return nil, at, context.Cause(ctx)
 	}
 	r.running.Inc()
 	f := r.folds.Get().(*fold.Fold)
@@ -77,24 +82,28 @@ func (r *Replay) Totals(
 		r.running.Dec()
 		<-r.slots
 	}()
-	at := int64(-1)
+	reached := int64(-1)
 	res, err := recount.Run(ctx, r.source, f, recount.Request{
 		Partition: partition,
 		Links:     links,
 		Progress: func(position, _ int64) {
-			if at >= 0 {
-				r.records.Add(float64(position - at))
+			if reached >= 0 {
+				r.records.Add(float64(position - reached))
 			}
-			at = position
+			reached = position
 		},
 	})
 	if err != nil {
-		return nil, 0, err
+		return nil, at, err
 	}
 	r.logStart.WithLabelValues(partitionLabel(partition)).Set(float64(res.Start))
 	if res.Start > 0 && !r.saidCut[partition].Swap(true) {
 		r.log.Error("the log does not start at 0 any more: counts are those of what retention left of it",
 			zap.Int32("partition", partition), zap.Int64("log_start", res.Start))
 	}
-	return res.Totals, res.Next, nil
+	at.Next = res.Next
+	if res.Last.Key != nil || res.Last.Value != nil {
+		at.Last = totals.FingerprintOf(res.Last)
+	}
+	return res.Totals, at, nil
 }

@@ -26,11 +26,11 @@ func TestReplayIsTheFoldOfTheWholeLog(t *testing.T) {
 		t.Fatal(err)
 	}
 	for range 2 { // a fold that was used before is as good as a new one
-		got, next, err := replay.Totals(t.Context(), 0, []string{"a", "b", "nobody"})
+		got, at, err := replay.Totals(t.Context(), 0, []string{"a", "b", "nobody"})
 		want := truth(topic.Records(0), 2, 7)
 		delete(want, "c") // nobody asked
-		if err != nil || next != 7 || len(got) != len(want) || got["a"] != want["a"] || got["b"] != want["b"] {
-			t.Fatalf("totals %v at %d, %v; want %v at 7", got, next, err, want)
+		if err != nil || at.Next != 7 || len(got) != len(want) || got["a"] != want["a"] || got["b"] != want["b"] {
+			t.Fatalf("totals %v at %d, %v; want %v at 7", got, at.Next, err, want)
 		}
 	}
 }
@@ -49,9 +49,9 @@ func TestReplayOfACutLogSaysSoOnce(t *testing.T) {
 		t.Fatal(err)
 	}
 	for range 3 {
-		got, next, err := replay.Totals(t.Context(), 1, []string{"a"})
-		if err != nil || next != 3 || got["a"] != (fold.Total{Count: 2, AtMs: 1002}) {
-			t.Fatalf("totals %v at %d, %v; want what is left: 2 at 3", got, next, err)
+		got, at, err := replay.Totals(t.Context(), 1, []string{"a"})
+		if err != nil || at.Next != 3 || got["a"] != (fold.Total{Count: 2, AtMs: 1002}) {
+			t.Fatalf("totals %v at %d, %v; want what is left: 2 at 3", got, at.Next, err)
 		}
 	}
 	if logs.Len() != 1 {

@@ -20,7 +20,7 @@ type gatewayModel struct {
 	asked []*Watched
 	life  int
 	sums  map[string]fold.Total
-	next  int64
+	at    totals.Position
 	err   error
 }
 
@@ -113,7 +113,7 @@ func (m *resumeModel) read(g *gatewayModel) {
 	for i, w := range g.asked {
 		names[i] = w.link
 	}
-	g.sums, g.next, g.err = fromRedis{m.totals}.Totals(m.ctx, 0, names)
+	g.sums, g.at, g.err = fromRedis{m.totals}.Totals(m.ctx, 0, names)
 }
 
 func (m *resumeModel) answer(t *rapid.T) {
@@ -130,7 +130,7 @@ func (m *resumeModel) land(g *gatewayModel) {
 	case g.err != nil:
 		g.p.askAgain(g.asked)
 	default:
-		g.p.land(g.asked, g.life, g.sums, g.next)
+		g.p.land(g.asked, g.life, g.sums, g.at.Next)
 	}
 	g.asked = nil
 }

@@ -13,6 +13,7 @@ import (
 	"github.com/linkpulse/linkpulse/pkg/click"
 	"github.com/linkpulse/linkpulse/pkg/fold"
 	"github.com/linkpulse/linkpulse/pkg/fold/feed"
+	"github.com/linkpulse/linkpulse/pkg/totals"
 )
 
 // Watcher is told that the reading of a link may have changed: clicks were counted, its total landed, or it is syncing
@@ -22,10 +23,11 @@ type Watcher interface{ Changed() }
 
 // Snapshotter reads totals. It is called for one partition at a time, for several partitions at once.
 type Snapshotter interface {
-	// Totals returns the totals of the links, all of which lie in the partition, and the offset at which they are true:
-	// they are the fold of [0, next). A link that is not in the answer has no clicks. Errors may wrap [ErrMissing] or
-	// [ErrRule]; any other one means that the store did not answer. Whatever the error, the links are asked for again.
-	Totals(ctx context.Context, partition int32, links []string) (totals map[string]fold.Total, next int64, err error)
+	// Totals returns the totals of the links, all of which lie in the partition, and the position at which they are true:
+	// they are the fold of [0, Next), in a log that has the record Last, where that is not the zero value. A link that is
+	// not in the answer has no clicks. Errors may wrap [ErrMissing] or [ErrRule]; any other one means that the store did
+	// not answer. Whatever the error, the links are asked for again.
+	Totals(ctx context.Context, partition int32, links []string) (sums map[string]fold.Total, at totals.Position, err error)
 }
 
 // What a Snapshotter's error can say beside that the store did not answer.
@@ -97,12 +99,16 @@ func (s *Set) Watch(link string, w Watcher) *Watched {
 	return s.partitions[click.Partition(link, len(s.partitions))].watch(link, w)
 }
 
-// Ready returns nil once every partition has reached the end that its log had when it was opened. It never turns back:
-// a log that is away afterwards shows in the watermark, and is no reason to send dashboards elsewhere.
+// Ready returns nil once every partition has reached the end that its log had when it was opened. A log that is away
+// afterwards shows in the watermark, and is no reason to send dashboards elsewhere; one that is another than the one that
+// was counted is, until a new epoch begins.
 func (s *Set) Ready() error {
 	var errs []error
 	for _, p := range s.partitions {
-		if !p.caughtUp.Load() {
+		if reason := p.stopReason(); reason != "" {
+			errs = append(errs, fmt.Errorf("the log of partition %d is not the one that was counted (%s): "+
+				"begin a new epoch with `linkpulse totals rebuild --topic NAME`", p.id, reason))
+		} else if !p.caughtUp.Load() {
 			errs = append(errs, fmt.Errorf("partition %d has not caught up with the log yet", p.id))
 		}
 	}

@@ -2,11 +2,13 @@ package follower
 
 import (
 	"context"
+	"fmt"
 	"time"
 
 	"go.uber.org/zap"
 
 	"github.com/linkpulse/linkpulse/pkg/fold"
+	"github.com/linkpulse/linkpulse/pkg/totals"
 )
 
 const (
@@ -61,9 +63,9 @@ func (p *partition) readOnce(ctx context.Context, links []*Watched, life int) (r
 		names[i] = w.link
 	}
 	begun := time.Now()
-	totals, next, err := p.askStore(ctx, names)
+	sums, pos, err := p.askStore(ctx, names, life)
 	if err == nil {
-		result = p.land(links, life, totals, next)
+		result = p.land(links, life, sums, pos.Next)
 	} else {
 		p.askAgain(links)
 		result = resultOf(err)
@@ -71,28 +73,40 @@ func (p *partition) readOnce(ctx context.Context, links []*Watched, life int) (r
 	p.metrics.reads.WithLabelValues(result).Inc()
 	p.metrics.readSeconds.Observe(time.Since(begun).Seconds())
 	if result != readSuperseded && ctx.Err() == nil {
-		p.trouble.change(p.reading, result, zap.Int32("partition", p.id), zap.Int64("totals_at", next), zap.Error(err))
+		p.trouble.change(p.reading, result, zap.Int32("partition", p.id), zap.Int64("totals_at", pos.Next), zap.Error(err))
 		p.reading = result
 	}
 	return result
 }
 
-// askStore is a call of the Snapshotter that ends in time.
-func (p *partition) askStore(ctx context.Context, links []string) (map[string]fold.Total, int64, error) {
+// askStore is a call of the Snapshotter that ends in time. The first totals of a life are held against the log, once: a
+// store keeps what it has when the topic is created anew, and whoever starts after that has nothing else to tell it by.
+// From then on the tally that moves them on and the follower of the log each make sure that it stays the same.
+func (p *partition) askStore(ctx context.Context, links []string, life int) (map[string]fold.Total, totals.Position, error) {
 	if p.patience > 0 {
 		var cancel context.CancelFunc
 		ctx, cancel = context.WithTimeout(ctx, p.patience)
 		defer cancel()
 	}
-	return p.snapshots.Totals(ctx, p.id, links)
+	sums, pos, err := p.snapshots.Totals(ctx, p.id, links)
+	if err != nil || pos.Last.IsZero() || p.proven == life {
+		return sums, pos, err
+	}
+	if p.lastRead() != pos.Last { // otherwise the follower has seen the record itself, and the log need not be there
+		if err := p.hasRecord(ctx, pos.Last); err != nil {
+			return nil, pos, fmt.Errorf("holding the totals at %d against the log: %w", pos.Next, err)
+		}
+	}
+	p.proven = life
+	return sums, pos, nil
 }
 
 // takeWaiting takes up to most links whose totals are to be read, and the life they are read for.
 func (p *partition) takeWaiting(most int) (links []*Watched, life int) {
 	p.mu.Lock()
 	defer p.mu.Unlock()
-	if p.life == 0 {
-		return nil, 0 // nothing to stitch to yet; begin wakes the reader
+	if p.life == 0 || p.stopped != "" {
+		return nil, 0 // nothing to stitch to; begin and resume wake the reader
 	}
 	for w := range p.waiting {
 		if len(links) == most {
@@ -123,10 +137,10 @@ func (p *partition) requeue(links []*Watched) {
 // land stitches totals that are true at next to the live records. One walk of the ring serves all links. The lock is
 // given back after every stride: a walk of the whole ring would hold up the log and the readers for a millisecond. The
 // position may move on between two strides, and so may the floor; what counted at an offset never changes.
-func (p *partition) land(links []*Watched, life int, totals map[string]fold.Total, next int64) (result string) {
+func (p *partition) land(links []*Watched, life int, read map[string]fold.Total, next int64) (result string) {
 	sums := make(map[string]*fold.Total, len(links))
 	for _, w := range links {
-		sum := totals[w.link]
+		sum := read[w.link]
 		sums[w.link] = &sum
 	}
 	for at := next; result == ""; {
@@ -146,7 +160,7 @@ func (p *partition) landStride(
 	defer p.mu.Unlock()
 	switch position := p.fold.Position(); {
 	case p.life != life:
-		return at, readSuperseded // begin has put the links back
+		return at, readSuperseded // begin or stop has put the links back
 	case at < p.floor():
 		p.requeue(links)
 		return at, readBehind

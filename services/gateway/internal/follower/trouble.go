@@ -7,6 +7,8 @@ import (
 	"github.com/prometheus/client_golang/prometheus"
 	"go.uber.org/zap"
 	"go.uber.org/zap/zapcore"
+
+	"github.com/linkpulse/linkpulse/pkg/fold/feed"
 )
 
 // resultOf names what an error of the Snapshotter says.
@@ -16,6 +18,10 @@ func resultOf(err error) (result string) {
 		return readMissing
 	case errors.Is(err, ErrRule):
 		return readRule
+	case errors.Is(err, errOtherLog):
+		return readRecreated
+	case errors.Is(err, feed.ErrBeyondEnd):
+		return readAhead
 	default:
 		return readFailed
 	}
@@ -84,6 +90,12 @@ func troubleText(result string) (zapcore.Level, string) {
 	case readRule:
 		return zap.ErrorLevel, "totals were counted by another rule than this deployment's: links that nobody watched yet are " +
 			"syncing until totals of its own rule are there"
+	case readRecreated:
+		return zap.ErrorLevel, "totals are of another log than the one that is there: links that nobody watched yet are syncing. " +
+			"Begin a new epoch with `linkpulse totals rebuild --topic NAME`"
+	case readAhead:
+		return zap.WarnLevel, "totals have records that the log does not have: links that nobody watched yet are syncing until it " +
+			"has them. If it stays so the topic was created anew: begin a new epoch with `linkpulse totals rebuild --topic NAME`"
 	default:
 		return zap.WarnLevel, "totals cannot be read: links that nobody watched yet are syncing until they can; the others go on"
 	}
