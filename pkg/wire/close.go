@@ -71,11 +71,11 @@ func CloseTable() []CloseInfo {
 		{CloseTooBig, "too_big", CloseStop, "a message over 16 KiB"},
 		{CloseInternalError, "internal_error", CloseBackOff, "reserved: a defect of the gateway"},
 		{CloseServiceRestart, "service_restart", CloseReconnect, "a drain or a new epoch, after `goodbye`"},
-		{CloseTryAgainLater, "try_again_later", CloseBackOff, "reserved: overload"},
-		{CloseUnauthenticated, "unauthenticated", CloseStop, "reserved: no token, or one that is invalid or expired"},
-		{CloseRevoked, "revoked", CloseStop, "reserved: the token was revoked"},
-		{CloseAuthDeadline, "auth_deadline", CloseBackOff, "reserved: no `auth` in time"},
-		{CloseTooMany, "too_many", CloseBackOff, "too many messages for too long"},
+		{CloseTryAgainLater, "try_again_later", CloseBackOff, "more tokens to verify than the gateway can"},
+		{CloseUnauthenticated, "unauthenticated", CloseStop, "no token, or one that is invalid or expired"},
+		{CloseRevoked, "revoked", CloseStop, "the token was revoked"},
+		{CloseAuthDeadline, "auth_deadline", CloseBackOff, "no `auth` in time"},
+		{CloseTooMany, "too_many", CloseBackOff, "too many messages for too long, or too many connections of a subject"},
 	}
 }
 

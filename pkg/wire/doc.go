@@ -98,4 +98,15 @@ const (
 	ErrTooManySubscriptions ErrorCode = "too_many_subscriptions"
 	// ErrRateLimited says that the client sends faster than it may. What it sent is done, only later.
 	ErrRateLimited ErrorCode = "rate_limited"
+	// ErrBadToken answers an auth whose token is not valid. After a first one 4401 follows; after a refresh the token
+	// before it stays good.
+	ErrBadToken ErrorCode = "bad_token"
+	// ErrTokenExpired says that the token expired and no other took its place; 4401 follows.
+	ErrTokenExpired ErrorCode = "token_expired"
+	// ErrTokenRevoked says that the token was revoked; 4403 follows.
+	ErrTokenRevoked ErrorCode = "token_revoked"
+	// ErrTooManyConnections says that the subject of the token has as many connections as it may; 4429 follows.
+	ErrTooManyConnections ErrorCode = "too_many_connections"
+	// ErrOverloaded says that there are more tokens to verify than the gateway can. After a first auth 1013 follows.
+	ErrOverloaded ErrorCode = "overloaded"
 )
