@@ -10,6 +10,9 @@ const (
 	MaxName = 255
 	// Leeway is how far clocks may differ: a token is good that much before it is issued and after it expires.
 	Leeway = 30 * time.Second
+	// LongestLifetime is the most that an operator may let tokens live. A revocation is kept for that long: by then every
+	// token that it concerns has expired, whatever gateways are configured to.
+	LongestLifetime = 30 * 24 * time.Hour
 )
 
 // Identity is who somebody is and what they may do. It does not change, so it may be shared and used concurrently.

@@ -32,6 +32,16 @@ func Reasons() []Reason {
 	}
 }
 
+// ofVerifier tells whether a [Verifier] refuses tokens for the reason.
+func (r Reason) ofVerifier() bool {
+	switch r {
+	case ReasonRevoked, ReasonSubject, ReasonTicket:
+		return false
+	default:
+		return true
+	}
+}
+
 // IsTemporary tells whether the same credential may be accepted a little later.
 func (r Reason) IsTemporary() bool { return r == ReasonBusy || r == ReasonKeysAway }
 
