@@ -77,6 +77,7 @@ func (l *loop) enrol(s *Session) {
 	l.joined++
 	s.gen = uint32(l.joined) //nolint:gosec // wraps; it only tells users of one index apart
 	l.live++
+	l.hub.metrics.sessions.Inc()
 	l.ready(s)
 	l.firstBeat(s)
 	if l.drain != nil { // it came in as the drain began

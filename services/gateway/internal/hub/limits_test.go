@@ -113,6 +113,9 @@ func TestNothingFollowsAClose(t *testing.T) {
 	inBubble(t, Config{}, func(h *harness) {
 		t := h.t
 		c := h.connect(t)
+		if n := h.metric("sessions"); n != 1 {
+			t.Fatalf("%v sessions, want 1", n)
+		}
 		c.session.Subscribe([]string{"a"}, -1)
 		c.session.Fail("bad_message", "no")
 		c.session.Close(wire.ClosePolicyViolation)
@@ -128,6 +131,9 @@ func TestNothingFollowsAClose(t *testing.T) {
 		synctest.Wait()
 		if n := h.metric("sessions_closed_total", "1008"); n != 1 {
 			t.Fatalf("%v sessions closed with 1008, want 1", n)
+		}
+		if n := h.metric("sessions"); n != 0 {
+			t.Fatalf("%v sessions are left", n)
 		}
 	})
 }
