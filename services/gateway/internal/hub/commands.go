@@ -243,7 +243,7 @@ func (l *loop) freeLane(s *Session) {
 }
 
 func (l *loop) ready(s *Session) {
-	s.lane = l.appendReady(l.laneOf(s))
+	s.lane = l.appendReady(l.laneOf(s), s)
 	l.touch(s, false)
 }
 

@@ -1,6 +1,7 @@
 package hub
 
 import (
+	"regexp"
 	"slices"
 	"testing"
 	"testing/synctest"
@@ -14,6 +15,29 @@ func TestReadyComesFirst(t *testing.T) {
 		c := h.connect(t)
 		if len(c.all()) != 1 || c.all()[0].Type != "ready" {
 			t.Fatalf("messages %+v, want ready", c.all())
+		}
+	})
+}
+
+// A connection has one name, however often it is told `ready`, and no other has the same.
+func TestNameOfAConnection(t *testing.T) {
+	t.Parallel()
+	inBubble(t, Config{Loops: 2}, func(h *harness) {
+		t := h.t
+		owner := map[string]*client{}
+		for range 50 {
+			c := h.connect(t)
+			c.session.Refresh()
+			synctest.Wait()
+			ready := c.of("ready")
+			if len(ready) != 2 || !regexp.MustCompile("^c_[0-9a-f]{12}$").MatchString(ready[0].Connection) || ready[1].Connection != ready[0].Connection {
+				t.Fatalf("ready %+v, want two with one name", ready)
+			}
+			if owner[ready[0].Connection] != nil {
+				t.Fatalf("two connections are called %s", ready[0].Connection)
+			}
+			owner[ready[0].Connection] = c
+			c.session.Gone(1000, "") // its place is used again
 		}
 	})
 }

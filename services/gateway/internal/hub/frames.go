@@ -1,8 +1,9 @@
 package hub
 
 import (
-	"crypto/rand"
+	"encoding/binary"
 	"encoding/hex"
+	"hash/maphash"
 
 	"github.com/linkpulse/linkpulse/pkg/wire"
 )
@@ -85,14 +86,25 @@ func (l *loop) appendUnsubscribed(dst []byte, links []string) []byte {
 	return l.appendText(dst, frameUnsubscribed)
 }
 
-func (l *loop) appendReady(dst []byte) []byte {
-	var id [6]byte
-	_, _ = rand.Read(id[:]) // never fails: crypto/rand ends the process instead
+func (l *loop) appendReady(dst []byte, s *Session) []byte {
 	l.scratch.payload = wire.AppendReady(l.scratch.payload[:0], wire.Ready{
-		Protocol: wire.Protocol, Connection: "c_" + hex.EncodeToString(id[:]), Gateway: l.hub.cfg.Gateway,
+		Protocol: wire.Protocol, Connection: l.nameOf(s), Gateway: l.hub.cfg.Gateway,
 		HeartbeatMs: l.hub.beatEvery, Epoch: l.hub.cfg.Epoch,
 	})
 	return l.appendText(dst, frameReady)
+}
+
+// nameOf returns what a session is called in each `ready` of it. It is computed from what tells sessions of a hub apart, and
+// so costs a session nothing to keep; the seed makes it differ from those of other gateways and earlier processes.
+func (l *loop) nameOf(s *Session) string {
+	sum := maphash.Comparable(l.hub.names, sessionKey{l, s.gen})
+	return "c_" + hex.EncodeToString(binary.BigEndian.AppendUint64(nil, sum)[:6])
+}
+
+// sessionKey is of one session in the life of a hub.
+type sessionKey struct {
+	loop *loop
+	gen  uint32
 }
 
 func (l *loop) appendGoodbye(dst []byte, reason string, reconnectAfterMs int64) []byte {

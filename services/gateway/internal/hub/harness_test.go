@@ -127,6 +127,7 @@ type message struct {
 	Links      []json.RawMessage `json:"links"`
 	Syncing    []string          `json:"syncing"`
 	Denied     []string          `json:"denied"`
+	Connection string            `json:"connection"`
 	Link       string            `json:"link"`
 	Count      int64             `json:"count"`
 	Delta      int64             `json:"delta"`

@@ -3,6 +3,7 @@ package hub
 import (
 	"context"
 	"errors"
+	"hash/maphash"
 	"runtime"
 	"sync"
 	"sync/atomic"
@@ -29,7 +30,8 @@ type Config struct {
 type Hub struct {
 	cfg       Config
 	metrics   *Metrics
-	beatEvery int64 // milliseconds
+	beatEvery int64        // milliseconds
+	names     maphash.Seed // of the names of connections
 	loops     []*loop
 	next      atomic.Uint64
 	draining  atomic.Bool
@@ -43,7 +45,7 @@ func New(cfg Config) *Hub {
 	if cfg.Loops <= 0 {
 		cfg.Loops = runtime.GOMAXPROCS(0)
 	}
-	h := &Hub{cfg: cfg, metrics: cfg.Metrics, beatEvery: max(1, cfg.Heartbeat.Milliseconds())}
+	h := &Hub{cfg: cfg, metrics: cfg.Metrics, beatEvery: max(1, cfg.Heartbeat.Milliseconds()), names: maphash.MakeSeed()}
 	for range cfg.Loops {
 		h.loops = append(h.loops, newLoop(h))
 	}
