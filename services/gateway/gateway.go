@@ -28,6 +28,7 @@ import (
 	"github.com/prometheus/client_golang/prometheus"
 	"go.uber.org/zap"
 
+	"github.com/linkpulse/linkpulse/pkg/auth"
 	"github.com/linkpulse/linkpulse/pkg/httpserver"
 	"github.com/linkpulse/linkpulse/pkg/kafkalog"
 	"github.com/linkpulse/linkpulse/pkg/lifecycle"
@@ -74,6 +75,7 @@ type Service struct {
 	rest            *rest.Handler
 	page            http.Handler
 	hubMetrics      *hub.Metrics
+	anybody         *auth.Identity // of all connections: one for all, since they keep it
 
 	current  atomic.Pointer[generation]
 	waiting  atomic.Pointer[error] // why there is no current generation
@@ -87,7 +89,7 @@ var (
 
 // New returns a service that listens already and serves once Run runs. An error leaves nothing behind.
 func New(cfg Config, deps Deps) (_ *Service, err error) {
-	s := &Service{cfg: cfg, log: deps.Log, registry: deps.Registry}
+	s := &Service{cfg: cfg, log: deps.Log, registry: deps.Registry, anybody: auth.Anybody()}
 	s.waiting.Store(&errStarting)
 	defer func() {
 		if err != nil {
@@ -191,7 +193,7 @@ func (s *Service) join(c *ws.Conn) (ws.Session, error) {
 	if g == nil {
 		return nil, ws.ErrUnavailable
 	}
-	return g.hub.Join(c, nil)
+	return g.hub.Join(c, s.anybody)
 }
 
 // accepting tells why no dashboard can connect now.

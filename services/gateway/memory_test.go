@@ -24,6 +24,7 @@ import (
 	"github.com/prometheus/client_golang/prometheus"
 	"go.uber.org/zap"
 
+	"github.com/linkpulse/linkpulse/pkg/auth"
 	"github.com/linkpulse/linkpulse/pkg/httpserver"
 	"github.com/linkpulse/linkpulse/pkg/wire"
 	"github.com/linkpulse/linkpulse/services/gateway/internal/hub"
@@ -108,9 +109,10 @@ func newBench(tb testing.TB, heartbeat time.Duration) *bench {
 	registry := prometheus.NewRegistry()
 	b := &bench{tb: tb, counts: &benchCounts{links: map[string]*benchLink{}}, registry: registry}
 	// One loop, as the raw loop that it is compared with.
+	id := auth.Anybody()
 	h := hub.New(hub.Config{Gateway: "bench", Epoch: 1, Heartbeat: heartbeat, Loops: 1, Counts: b.counts, Metrics: hub.NewMetrics(registry)})
 	b.ws = ws.New(ws.Config{
-		Join:      func(c *ws.Conn) (ws.Session, error) { return h.Join(c, nil) },
+		Join:      func(c *ws.Conn) (ws.Session, error) { return h.Join(c, id) },
 		Accepting: func() error { return nil }, MaxConnections: 1 << 20, Patience: 2 * heartbeat,
 		Log: zap.NewNop(), Metrics: ws.NewMetrics(registry),
 	})

@@ -7,6 +7,8 @@ import (
 	"time"
 
 	"github.com/prometheus/client_golang/prometheus"
+
+	"github.com/linkpulse/linkpulse/pkg/auth"
 )
 
 // sink is a connection that takes everything and keeps nothing.
@@ -39,7 +41,7 @@ func newManual(tb testing.TB, sessions, subscriptions int) *manual {
 	m.l = h.loops[0]
 	for range sessions {
 		c := &sink{}
-		s, err := h.Join(c, nil)
+		s, err := h.Join(c, auth.Anybody())
 		if err != nil {
 			tb.Fatal(err)
 		}

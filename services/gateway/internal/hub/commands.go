@@ -41,7 +41,7 @@ func (l *loop) handle(p *post) {
 		case postUnsubscribe:
 			l.unsubscribe(s, p.links)
 		case postRefresh:
-			l.ready(s)
+			l.adopt(s, p.id)
 		default: // postFail
 			l.fail(s, wire.ErrorCode(p.text[0]), p.text[1])
 		}
@@ -78,16 +78,18 @@ func (l *loop) enrol(s *Session) {
 	s.gen = uint32(l.joined) //nolint:gosec // wraps; it only tells users of one index apart
 	l.live++
 	l.hub.metrics.sessions.Inc()
-	l.ready(s)
 	l.firstBeat(s)
+	l.adopt(s, s.id)
 	if l.drain != nil { // it came in as the drain began
 		l.sentence(s)
 	}
 }
 
 // subscribe makes subscriptions of links, and of those that there are, anew: their `subscribed` states the count again
-// and deltas start from there.
+// and deltas start from there. Links that the session's identity does not cover are denied.
 func (l *loop) subscribe(s *Session, links []string, interval int64) {
+	links, denied := l.divide(s, links)
+	defer l.forget()
 	l.command++
 	for i := range s.subs {
 		t := l.topics[s.subs[i].topic]
@@ -109,15 +111,9 @@ func (l *loop) subscribe(s *Session, links []string, interval int64) {
 		s.pace(interval)
 	}
 	s.reserve(len(s.subs) + fresh)
-	denied := l.scratch.denied[:0]
 	for _, link := range links {
-		if s.allow != nil && !s.allow(link) {
-			denied = append(denied, link)
-			continue
-		}
 		l.subscribeOne(s, link)
 	}
-	l.scratch.denied = denied
 	switch {
 	case len(denied) > 0: // said at once; what is not known yet is listed as syncing
 		s.lane = l.appendAnswer(l.laneOf(s), s, denied)
@@ -167,6 +163,9 @@ func (l *loop) unsubscribe(s *Session, links []string) {
 		t.mark, t.markSub = l.command, uint32(i)
 	}
 	for _, link := range links {
+		if !s.id.Allows(link) {
+			continue // it has none; and how long a look for one takes would tell whether others have
+		}
 		i, ok := l.byLink[link]
 		if !ok || l.topics[i].mark != l.command {
 			continue // it has none, which is what it asks for
@@ -175,7 +174,7 @@ func (l *loop) unsubscribe(s *Session, links []string) {
 		t.mark = 0
 		l.remove(s, t.markSub)
 	}
-	s.lane = l.appendUnsubscribed(l.laneOf(s), links)
+	s.lane = l.appendUnsubscribed(l.laneOf(s), links, "")
 	l.touch(s, false)
 }
 

@@ -6,6 +6,8 @@ import (
 	"testing"
 	"testing/synctest"
 	"time"
+
+	"github.com/linkpulse/linkpulse/pkg/auth"
 )
 
 func TestReadyComesFirst(t *testing.T) {
@@ -27,7 +29,7 @@ func TestNameOfAConnection(t *testing.T) {
 		owner := map[string]*client{}
 		for range 50 {
 			c := h.connect(t)
-			c.session.Refresh()
+			c.session.Refresh(auth.Anybody())
 			synctest.Wait()
 			ready := c.of("ready")
 			if len(ready) != 2 || !regexp.MustCompile("^c_[0-9a-f]{12}$").MatchString(ready[0].Connection) || ready[1].Connection != ready[0].Connection {
@@ -332,29 +334,6 @@ func TestTotalLostAgain(t *testing.T) {
 		synctest.Wait()
 		if c.holds("a") != 2 {
 			t.Fatalf("a %d, want 2", c.holds("a"))
-		}
-	})
-}
-
-// A connection may see some links only; the others are named, and no watch is begun for them.
-func TestDenied(t *testing.T) {
-	t.Parallel()
-	inBubble(t, Config{}, func(h *harness) {
-		t := h.t
-		c := &client{r: t, contract: h.contract, start: time.Now(), held: map[string]*held{}}
-		s, err := h.hub.Join(c, func(link string) bool { return link == "mine" })
-		if err != nil {
-			t.Fatal(err)
-		}
-		c.session = s
-		s.Subscribe([]string{"mine", "yours"}, -1)
-		synctest.Wait()
-		got := c.of("subscribed")
-		if len(got) != 1 || len(got[0].Links) != 1 || !slices.Equal(got[0].Denied, []string{"yours"}) {
-			t.Fatalf("subscribed %+v", got)
-		}
-		if n := h.counts.watched(); n != 1 {
-			t.Fatalf("%d links watched, want 1", n)
 		}
 	})
 }

@@ -13,7 +13,8 @@ type scratch struct {
 	gather  []byte   // one write
 	payload []byte   // one message before it is framed
 	lanes   [][]byte // empty control lanes
-	denied  []string
+	covered []string // of a subscribe
+	denied  []string // the others; or what a refresh withdraws
 	syncing []string
 	known   []wire.LinkCount
 
@@ -81,16 +82,20 @@ func (l *loop) appendAnswer(dst []byte, s *Session, denied []string) []byte {
 	return l.appendText(dst, frameSubscribed)
 }
 
-func (l *loop) appendUnsubscribed(dst []byte, links []string) []byte {
-	l.scratch.payload = wire.AppendUnsubscribed(l.scratch.payload[:0], wire.Unsubscribed{Links: links})
+func (l *loop) appendUnsubscribed(dst []byte, links []string, reason string) []byte {
+	l.scratch.payload = wire.AppendUnsubscribed(l.scratch.payload[:0], wire.Unsubscribed{Links: links, Reason: reason})
 	return l.appendText(dst, frameUnsubscribed)
 }
 
 func (l *loop) appendReady(dst []byte, s *Session) []byte {
-	l.scratch.payload = wire.AppendReady(l.scratch.payload[:0], wire.Ready{
+	ready := wire.Ready{
 		Protocol: wire.Protocol, Connection: l.nameOf(s), Gateway: l.hub.cfg.Gateway,
 		HeartbeatMs: l.hub.beatEvery, Epoch: l.hub.cfg.Epoch,
-	})
+	}
+	if at := s.id.ExpiresAt; !at.IsZero() {
+		ready.ExpiresAt = at.UnixMilli()
+	}
+	l.scratch.payload = wire.AppendReady(l.scratch.payload[:0], ready)
 	return l.appendText(dst, frameReady)
 }
 

@@ -14,6 +14,7 @@ import (
 	"github.com/prometheus/client_golang/prometheus"
 	"go.uber.org/goleak"
 
+	"github.com/linkpulse/linkpulse/pkg/auth"
 	"github.com/linkpulse/linkpulse/pkg/contract"
 )
 
@@ -79,11 +80,17 @@ func (h *harness) stop() {
 	<-h.done
 }
 
-// connect joins a client and waits for its ready.
+// connect joins a client that may see everything and waits for its ready.
 func (h *harness) connect(r reporter) *client {
 	h.t.Helper()
+	return h.connectAs(r, auth.Anybody())
+}
+
+// connectAs joins a client with an identity.
+func (h *harness) connectAs(r reporter, id *auth.Identity) *client {
+	h.t.Helper()
 	c := &client{r: r, contract: h.contract, start: time.Now(), held: map[string]*held{}}
-	s, err := h.hub.Join(c, nil)
+	s, err := h.hub.Join(c, id)
 	if err != nil {
 		h.t.Fatalf("Join: %v", err)
 	}
@@ -128,12 +135,13 @@ type message struct {
 	Syncing    []string          `json:"syncing"`
 	Denied     []string          `json:"denied"`
 	Connection string            `json:"connection"`
+	ExpiresAt  int64             `json:"expires_at"`
 	Link       string            `json:"link"`
 	Count      int64             `json:"count"`
 	Delta      int64             `json:"delta"`
 	Seq        int64             `json:"seq"`
 	Code       string            `json:"code"`
-	Reason     string            `json:"reason"`
+	Reason     *string           `json:"reason"`
 	Message    string            `json:"message"`
 	CompleteTo int64             `json:"complete_to"`
 	LagMs      int64             `json:"lag_ms"`
@@ -238,6 +246,13 @@ func (c *client) written() int {
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	return c.writes
+}
+
+// size returns how many bytes the client has read.
+func (c *client) size() int {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	return c.bytes
 }
 
 // waiting returns how many bytes the connection keeps.

@@ -8,6 +8,8 @@ import (
 	"sync"
 	"sync/atomic"
 	"time"
+
+	"github.com/linkpulse/linkpulse/pkg/auth"
 )
 
 // Config of a hub.
@@ -62,14 +64,14 @@ func (h *Hub) Run(ctx context.Context) {
 	h.draining.Store(true)
 }
 
-// Join makes conn a session: `ready` goes out at once. allow decides which links it may see; nil is all. The connection
+// Join makes conn a session: `ready` goes out at once. id, which is never nil, says which links it may see. The connection
 // must report its end by [Session.Gone].
-func (h *Hub) Join(conn Conn, allow func(link string) bool) (*Session, error) {
+func (h *Hub) Join(conn Conn, id *auth.Identity) (*Session, error) {
 	if h.draining.Load() {
 		return nil, ErrDraining
 	}
 	l := h.loops[h.next.Add(1)%uint64(len(h.loops))]
-	s := &Session{loop: l, conn: conn, allow: allow}
+	s := &Session{loop: l, conn: conn, id: id}
 	s.Heard()
 	if !l.mail.put(post{session: s, kind: postJoin}) {
 		return nil, ErrDraining

@@ -1,6 +1,10 @@
 package hub
 
-import "sync"
+import (
+	"sync"
+
+	"github.com/linkpulse/linkpulse/pkg/auth"
+)
 
 // postKind is what a post asks of the loop.
 type postKind uint8
@@ -25,6 +29,7 @@ type post struct {
 	links    []string // subscribe, unsubscribe
 	interval int64    // subscribe: milliseconds, negative: as before
 	text     [2]string
+	id       *auth.Identity // refresh
 	drain    *drainRequest
 	done     chan struct{}
 }

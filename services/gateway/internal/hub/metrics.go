@@ -15,6 +15,8 @@ type Metrics struct {
 	blocked       prometheus.Gauge
 	subscriptions prometheus.Gauge
 	topics        prometheus.Gauge
+	denied        prometheus.Counter
+	withdrawn     prometheus.Counter
 	closed        *prometheus.CounterVec
 	dropped       *prometheus.CounterVec
 	frames        [frameTypes]prometheus.Counter
@@ -80,6 +82,8 @@ func NewMetrics(reg prometheus.Registerer) *Metrics {
 		blocked:       gauge("sessions_blocked", "Sessions whose connection takes no more bytes now."),
 		subscriptions: gauge("subscriptions", "Subscriptions of all sessions."),
 		topics:        gauge("topics", "Links that somebody subscribed to, counted once per event loop."),
+		denied:        counter("denied_links_total", "Links that a subscribe named and its token does not cover."),
+		withdrawn:     counter("withdrawn_subscriptions_total", "Subscriptions that ended because a refreshed token does not cover them."),
 		closed:        vec("sessions_closed_total", "Sessions that ended, by close code; 1006 is an end without one.", "code"),
 		dropped:       vec("sessions_dropped_total", "Sessions that ended without a close handshake, by reason.", "reason"),
 		bytes:         counter("sent_bytes_total", "Bytes given to connections."),

@@ -4,6 +4,7 @@ import (
 	"sync/atomic"
 	"time"
 
+	"github.com/linkpulse/linkpulse/pkg/auth"
 	"github.com/linkpulse/linkpulse/pkg/wire"
 )
 
@@ -28,7 +29,7 @@ type Session struct {
 	paceAt  int64  // when its pace entry fires, 0: none
 	graceAt int64  // when its waiting `subscribed` goes out at the latest, 0: none waits
 	loop    *loop
-	allow   func(link string) bool // nil: every link
+	id      *auth.Identity // says which links; no subscription is of another
 
 	heard atomic.Int64 // loop time of the last sign of life; the one field that others write
 }
@@ -81,8 +82,9 @@ func (s *Session) Subscribe(links []string, interval time.Duration) {
 // Unsubscribe ends subscriptions; links that there is none of are fine.
 func (s *Session) Unsubscribe(links []string) { s.ask(post{kind: postUnsubscribe, links: links}) }
 
-// Refresh sends another `ready`.
-func (s *Session) Refresh() { s.ask(post{kind: postRefresh}) }
+// Refresh makes id the session's identity, of the same subject as the one before. Subscriptions that it does not cover end
+// with an `unsubscribed`, then comes the `ready` that answers. id is never nil.
+func (s *Session) Refresh(id *auth.Identity) { s.ask(post{kind: postRefresh, id: id}) }
 
 // Fail sends an `error`.
 func (s *Session) Fail(code wire.ErrorCode, message string) {

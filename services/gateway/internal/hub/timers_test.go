@@ -6,6 +6,8 @@ import (
 	"testing"
 	"testing/synctest"
 	"time"
+
+	"github.com/linkpulse/linkpulse/pkg/auth"
 )
 
 // Heartbeat and ping ride on one write, every interval exactly, for a client that gets nothing else.
@@ -244,7 +246,7 @@ func TestDrain(t *testing.T) {
 		drained := make(chan error)
 		go func() { drained <- h.hub.Drain(t.Context(), "drain", 5*time.Second) }()
 		synctest.Wait()
-		if _, err := h.hub.Join(&client{r: t}, nil); !errors.Is(err, ErrDraining) {
+		if _, err := h.hub.Join(&client{r: t}, auth.Anybody()); !errors.Is(err, ErrDraining) {
 			t.Fatalf("Join while draining: %v", err)
 		}
 		halves := [2]int{}
@@ -273,7 +275,7 @@ func TestDrain(t *testing.T) {
 		after := map[int64]bool{}
 		for _, c := range all {
 			g := c.of("goodbye")
-			if len(g) != 1 || g[0].Reason != "drain" || c.closeCode() != 1012 || g[0].After >= 1000 {
+			if len(g) != 1 || *g[0].Reason != "drain" || c.closeCode() != 1012 || g[0].After >= 1000 {
 				t.Fatalf("goodbye %+v, close %d", g, c.closeCode())
 			}
 			after[g[0].After] = true
@@ -334,7 +336,7 @@ func TestStop(t *testing.T) {
 		}
 		c.session.Subscribe([]string{"a"}, -1) // returns
 		c.session.Gone(1000, "")
-		if _, err := h.hub.Join(c, nil); !errors.Is(err, ErrDraining) {
+		if _, err := h.hub.Join(c, auth.Anybody()); !errors.Is(err, ErrDraining) {
 			t.Fatalf("Join after the end: %v", err)
 		}
 	})

@@ -14,6 +14,7 @@ import (
 	"github.com/coder/websocket"
 	"go.uber.org/zap"
 
+	"github.com/linkpulse/linkpulse/pkg/auth"
 	"github.com/linkpulse/linkpulse/pkg/problem"
 	"github.com/linkpulse/linkpulse/pkg/wire"
 )
@@ -23,7 +24,7 @@ import (
 type Session interface {
 	Subscribe(links []string, interval time.Duration)
 	Unsubscribe(links []string)
-	Refresh()
+	Refresh(id *auth.Identity)
 	Fail(code wire.ErrorCode, message string)
 	Close(code wire.CloseCode)
 	Heard()

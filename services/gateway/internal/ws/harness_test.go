@@ -19,6 +19,7 @@ import (
 	"go.uber.org/goleak"
 	"go.uber.org/zap"
 
+	"github.com/linkpulse/linkpulse/pkg/auth"
 	"github.com/linkpulse/linkpulse/pkg/wire"
 )
 
@@ -154,7 +155,7 @@ func (s *session) Subscribe(links []string, interval time.Duration) {
 	s.ask("subscribe %v %v", links, interval)
 }
 func (s *session) Unsubscribe(links []string) { s.ask("unsubscribe %v", links) }
-func (s *session) Refresh()                   { s.ask("refresh") }
+func (s *session) Refresh(*auth.Identity)     { s.ask("refresh") }
 
 func (s *session) Fail(code wire.ErrorCode, message string) {
 	s.ask("fail %s", code)

@@ -10,6 +10,7 @@ import (
 
 	"github.com/coder/websocket"
 
+	"github.com/linkpulse/linkpulse/pkg/auth"
 	"github.com/linkpulse/linkpulse/pkg/wire"
 )
 
@@ -187,7 +188,7 @@ func (h *Handler) dispatch(c *Conn, b []byte) error {
 		c.session.Unsubscribe(m.Links)
 	default: // wire.TypeAuth, without authentication: everybody may see everything already
 		h.cfg.Metrics.received[receivedAuth].Inc()
-		c.session.Refresh()
+		c.session.Refresh(auth.Anybody())
 	}
 	return nil
 }
