@@ -58,7 +58,7 @@ logs: ## follow the logs of what `up` started
 # gotestsum runs the same `go test` and ends with the list of every skipped test and its reason.
 TEST = gotestsum --format pkgname-and-test-fails --format-icons text --format-hide-empty-pkg --
 
-test: tool-gotestsum ## every test that this machine can run; the skipped ones are listed with their reason
+test: tool-gotestsum peers ## every test that this machine can run; the skipped ones are listed with their reason
 	@$(TEST) -shuffle=on -timeout=25m $(ARGS) work
 
 test-short: tool-gotestsum ## the inner loop: only what is quick
@@ -93,6 +93,10 @@ bench: ## Go benchmarks with allocations (BENCH=regexp BENCHCOUNT=1), then the l
 
 bench-once: ## every Go benchmark once, so that none of them rots
 	@go test -run='^$$' -bench=. -benchmem -benchtime=1x -timeout=25m work | grep -v 'no test files'
+
+.PHONY: peers
+peers: ## WebSocket clients of other people, which the gateway is tested with
+	@scripts/peers.sh
 
 ##@ Change
 .PHONY: gen page fmt fix tools clean

@@ -54,6 +54,22 @@ holds minimal 0 'REDIS_TLS'
 holds full 2 '_REDIS_MASTER_NAME, value: "totals"'
 holds full 2 '_REDIS_PASSWORD_FILE, value: /etc/linkpulse/redis-auth/password'
 holds full 2 'secretName: redis-tls' # the init Job needs no Redis
+# Only gateways ask who somebody is, and only with what was said.
+after() { grep -A1 -F -- "name: $2" "$out/$1.yaml" | grep -qF -- "value: $3" || complain "$1: $2 is not $3"; tests=$((tests + 1)); }
+after minimal GATEWAY_AUTH '"off"'
+after full GATEWAY_AUTH jwt
+after full GATEWAY_AUTH_AUDIENCE dash
+after full GATEWAY_AUTH_ISSUER https://login.example.com
+after full GATEWAY_AUTH_JWKS_URL https://login.example.com/keys
+after full GATEWAY_AUTH_KEY_FILES /etc/linkpulse/auth-keys
+after full GATEWAY_AUTH_SECRET_FILE /etc/linkpulse/auth-secret/hs256
+after full GATEWAY_TRUSTED_PROXIES 10.0.0.0/8,2001:db8::/32
+holds full 1 'secretName: signing-keys'
+holds full 1 'secretName: signing-secret'
+holds full 2 '/etc/linkpulse/auth-keys'
+holds minimal 0 'auth-keys'
+holds topic-elsewhere 0 'auth-keys'
+holds topic-elsewhere 1 'secretName: signing-secret'
 # refuses REASON ARGUMENTS...: rendering fails, and the message matches REASON. The schema's messages are worded
 # differently by Helm 3 and 4, so a reason names what both say.
 refuses() {
@@ -95,6 +111,15 @@ refuses "addr'? (is )?not allowed" --set redis.addr=x:6379
 refuses "contradict each other" --set redis.cluster=true,redis.sentinelMaster=m
 refuses "redis.tls.enabled is false" --set redis.tls.existingSecret=s
 refuses "redis.auth.existingSecret must name" --set redis.auth.usernameKey=u
+refuses "gateway.auth.mode is not set" --set gateway.auth.mode=
+refuses "gateway[/.]auth[/.]mode" --set gateway.auth.mode=off
+refuses "gateway[/.]auth[/.]mode" --set gateway.auth.mode=basic
+refuses "which keys sign tokens" --set gateway.auth.mode=jwt
+refuses "nobody would look at tokens" --set gateway.auth.keys.existingSecret=s
+refuses "whose tokens are meant" --set gateway.auth.mode=jwt,gateway.auth.jwksURL=https://a/keys
+refuses "gateway[/.]auth[/.]jwksURL" --set gateway.auth.mode=jwt,gateway.auth.jwksURL=http://a/keys
+refuses "key'? (is )?not allowed" --set gateway.auth.key=s
+refuses "gateway[/.]trustedProxies" --set 'gateway.trustedProxies={proxy}'
 refuses "no click could ever be acknowledged" --set topic.replicationFactor=1
 refuses "kubeVersion" --kube-version 1.29.0
 

@@ -93,13 +93,37 @@ func newGrants(exact, prefixes []string) Grants {
 func everything() Grants { return Grants{prefixes: []string{""}} }
 
 // Cover tells whether a link is covered. It does not allocate.
-func (g Grants) Cover(link string) bool {
-	at, found := slices.BinarySearch(g.prefixes, link)
-	if found || at > 0 && strings.HasPrefix(link, g.prefixes[at-1]) {
+func (g Grants) Cover(link string) bool { return cover(g, link) }
+
+// CoverBytes is Cover of a link that lies in a buffer. It does not allocate either.
+func (g Grants) CoverBytes(link []byte) bool { return cover(g, link) }
+
+func cover[L string | []byte](g Grants, link L) bool {
+	at, found := search(g.prefixes, link)
+	if found {
 		return true
 	}
-	_, found = slices.BinarySearch(g.exact, link)
+	if at > 0 {
+		if p := g.prefixes[at-1]; len(p) <= len(link) && string(link[:len(p)]) == p {
+			return true
+		}
+	}
+	_, found = search(g.exact, link)
 	return found
+}
+
+// search is slices.BinarySearch for both kinds of link: comparing the bytes as a string makes no copy of them.
+func search[L string | []byte](sorted []string, link L) (at int, found bool) {
+	low, high := 0, len(sorted)
+	for low < high {
+		middle := int(uint(low+high) >> 1)
+		if sorted[middle] < string(link) {
+			low = middle + 1
+		} else {
+			high = middle
+		}
+	}
+	return low, low < len(sorted) && sorted[low] == string(link)
 }
 
 // CoverAll tells whether every link is covered.

@@ -2,7 +2,9 @@ package auth
 
 import (
 	"errors"
+	"fmt"
 	"slices"
+	"strconv"
 	"strings"
 	"testing"
 
@@ -31,12 +33,12 @@ func TestGrantsCover(t *testing.T) {
 			}
 		}
 		for _, link := range tt.covered {
-			if !g.Cover(link) {
+			if !g.Cover(link) || !g.CoverBytes([]byte(link)) {
 				t.Errorf("%q do not cover %q", tt.grants, link)
 			}
 		}
 		for _, link := range tt.kept {
-			if g.Cover(link) {
+			if g.Cover(link) || g.CoverBytes([]byte(link)) {
 				t.Errorf("%q cover %q", tt.grants, link)
 			}
 		}
@@ -62,7 +64,7 @@ func TestGrantsAreTheirPatterns(t *testing.T) {
 				prefix, ok := strings.CutSuffix(p, "*")
 				return ok && strings.HasPrefix(link, prefix) || !ok && link == p
 			})
-			if g.Cover(link) != want || again.Cover(link) != want {
+			if g.Cover(link) != want || again.Cover(link) != want || g.CoverBytes([]byte(link)) != want {
 				t.Fatalf("%q: %v and %v, want %v", link, g.Cover(link), again.Cover(link), want)
 			}
 		}
@@ -105,6 +107,32 @@ func TestCoverDoesNotAllocate(t *testing.T) {
 	id := &Identity{Grants: g}
 	if n := testing.AllocsPerRun(100, func() { _ = id.Allows("acme:x7Kp2") && id.Allows("x7Kp2") && id.Allows("nobody") }); n > 0 {
 		t.Errorf("%v allocations", n)
+	}
+	long := []byte("b:" + strings.Repeat("x", 126)) // longer than what a copy on the stack would have room for
+	if n := testing.AllocsPerRun(100, func() { _ = g.CoverBytes(long) && g.CoverBytes(long[1:]) }); n > 0 {
+		t.Errorf("%v allocations for bytes", n)
+	}
+}
+
+func BenchmarkCover(b *testing.B) {
+	var patterns []string
+	for i := range MaxGrants {
+		patterns = append(patterns, fmt.Sprintf("tenant-%02d:*", i))
+	}
+	for _, n := range []int{1, MaxGrants} {
+		g, err := ParseGrants(patterns[:n])
+		if err != nil {
+			b.Fatal(err)
+		}
+		link := []byte("tenant-00:x7Kp2")
+		b.Run(strconv.Itoa(n), func(b *testing.B) {
+			b.ReportAllocs()
+			for b.Loop() {
+				if !g.CoverBytes(link) {
+					b.Fatal("not covered")
+				}
+			}
+		})
 	}
 }
 

@@ -32,7 +32,7 @@ func BenchmarkSend(b *testing.B) {
 
 // BenchmarkPost is what a click costs in the background, without the network, by how many a request carries.
 func BenchmarkPost(b *testing.B) {
-	p, err := NewPoster("http://ingest", time.Second, roundTrip(func(*http.Request) (*http.Response, error) { return accepted(), nil }))
+	p, err := NewPoster("http://ingest", time.Second, nil, roundTrip(func(*http.Request) (*http.Response, error) { return accepted(), nil }))
 	if err != nil {
 		b.Fatal(err)
 	}

@@ -30,6 +30,9 @@ func (e *effort) after(out Outcome, attempts int) time.Duration {
 		e.failures = 0
 		e.limit = min(2*e.limit, e.most)
 		return 0
+	case out.Unauthorized: // others may be let in later, and ingest is not to be asked for each
+		e.failures++
+		return jitter(postBackoff, postBackoffMax, e.failures-1)
 	case out.TooMuch:
 		e.limit = max(1, len(out.Fates)/2)
 		return 0
@@ -53,8 +56,9 @@ type Delivery struct {
 }
 
 // Deliver posts clicks, which must have ids, and posts again until each of them is in the log or refused for good, at the
-// pace that ingest asks for: it waits where [Sender] drops. It returns early only when ctx ends, and then says how far it
-// got: fates[i] is what is known of clicks[i]. The error is that of ctx.
+// pace that ingest asks for: it waits where [Sender] drops. It returns early only when ctx ends or when ingest refuses the
+// credentials, and then says how far it got: fates[i] is what is known of clicks[i]. The error is that of ctx, or wraps
+// [ErrUnauthorized]: then the clicks can be sent again with other credentials.
 func (p *Poster) Deliver(ctx context.Context, clicks []Click, d Delivery) (fates []Fate, err error) {
 	fates = make([]Fate, len(clicks))
 	fill(fates, FateFailed)
@@ -90,6 +94,9 @@ func (p *Poster) Deliver(ctx context.Context, clicks []Click, d Delivery) (fates
 		wait := effort.after(out, attempts)
 		if ctx.Err() != nil && len(waiting) > 0 {
 			return fates, fmt.Errorf("delivering %d clicks, of which %d are not settled: %w", len(clicks), len(waiting), context.Cause(ctx))
+		}
+		if out.Unauthorized {
+			return fates, fmt.Errorf("delivering %d clicks, of which %d are not settled: %w", len(clicks), len(waiting), out.Err)
 		}
 		if out.Err != nil && d.OnTrouble != nil {
 			d.OnTrouble(out.Err, wait)

@@ -44,7 +44,7 @@ func TestDeliverWaitsUntilEverythingIsSettled(t *testing.T) {
 			}
 			return accepted(), nil
 		}}
-		p, err := NewPoster("http://ingest", time.Second, g)
+		p, err := NewPoster("http://ingest", time.Second, nil, g)
 		if err != nil {
 			t.Fatal(err)
 		}
@@ -72,7 +72,7 @@ func TestDeliverEndsWithItsContext(t *testing.T) {
 	t.Parallel()
 	synctest.Test(t, func(t *testing.T) {
 		g := &ingest{t: t, began: time.Now(), answer: func(int, request) (*http.Response, error) { return nil, nil }}
-		p, err := NewPoster("http://ingest", time.Second, g)
+		p, err := NewPoster("http://ingest", time.Second, nil, g)
 		if err != nil {
 			t.Fatal(err)
 		}
@@ -92,7 +92,7 @@ func TestDeliverEndsWithItsContext(t *testing.T) {
 func TestDeliverTakesMoreThanARequestDoes(t *testing.T) {
 	t.Parallel()
 	g := &ingest{t: t, began: time.Now()}
-	p, err := NewPoster("http://ingest", time.Second, g)
+	p, err := NewPoster("http://ingest", time.Second, nil, g)
 	if err != nil {
 		t.Fatal(err)
 	}

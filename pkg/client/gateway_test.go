@@ -72,6 +72,7 @@ func (m *memory) transport() *http.Transport { return &http.Transport{DialContex
 // peer is the gateway's end of a connection in a test's hands.
 type peer struct {
 	t    *testing.T
+	auth string // the Authorization of the handshake
 	conn *websocket.Conn
 	done chan struct{} // closed by the test to end the handler
 	once sync.Once
@@ -105,7 +106,7 @@ func (g *gateway) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 		g.t.Errorf("accepting: %v", err)
 		return
 	}
-	p := &peer{t: g.t, conn: c, done: make(chan struct{})}
+	p := &peer{t: g.t, auth: r.Header.Get("Authorization"), conn: c, done: make(chan struct{})}
 	select {
 	case g.peers <- p:
 		<-p.done
@@ -132,8 +133,29 @@ func (g *gateway) next() *peer {
 func (g *gateway) ready(epoch int64) *peer {
 	g.t.Helper()
 	p := g.next()
-	p.send(wire.AppendReady(nil, wire.Ready{Protocol: 1, Connection: "c_1", Gateway: "gw", HeartbeatMs: 15000, Epoch: epoch}))
+	p.ready(epoch, time.Time{})
 	return p
+}
+
+// admit takes the next connection, which must have come with a token, and says that it is ready until then.
+func (g *gateway) admit(token string, expires time.Time) *peer {
+	g.t.Helper()
+	p := g.next()
+	if want := "Bearer " + token; p.auth != want {
+		g.t.Fatalf("the client came with %q, want %q", p.auth, want)
+	}
+	p.ready(1, expires)
+	return p
+}
+
+// ready says that the connection is ready; a zero expires is never.
+func (p *peer) ready(epoch int64, expires time.Time) {
+	p.t.Helper()
+	m := wire.Ready{Protocol: 1, Connection: "c_1", Gateway: "gw", HeartbeatMs: 15000, Epoch: epoch}
+	if !expires.IsZero() {
+		m.ExpiresAt = expires.UnixMilli()
+	}
+	p.send(wire.AppendReady(nil, m))
 }
 
 func (p *peer) end() { p.once.Do(func() { close(p.done) }) }
@@ -157,6 +179,13 @@ func (p *peer) expect(want string) {
 	if _, err := wire.DecodeClient(b); err != nil {
 		p.t.Fatalf("a gateway would refuse %s: %v", b, err)
 	}
+}
+
+// refuse closes with a code after an `error` that says it in words.
+func (p *peer) refuse(code wire.ErrorCode, message string, with wire.CloseCode) {
+	p.t.Helper()
+	p.send(wire.AppendError(nil, wire.Error{Code: code, Message: message}))
+	p.close(with)
 }
 
 // close closes with a code, without waiting for the client.
@@ -183,6 +212,10 @@ func (p *peer) heartbeat(lag time.Duration) {
 
 func subscribe(links ...string) string {
 	return string(wire.AppendClient(nil, wire.ClientMessage{Type: wire.TypeSubscribe, Links: links, IntervalMs: wire.KeepInterval}))
+}
+
+func auth(token string) string {
+	return string(wire.AppendClient(nil, wire.ClientMessage{Type: wire.TypeAuth, Token: token}))
 }
 
 func unsubscribe(links ...string) string {

@@ -18,7 +18,8 @@ const (
 	LinkSyncing
 	// LinkLive means that it is subscribed and every change arrives.
 	LinkLive
-	// LinkDenied means that the gateway does not let this client see it.
+	// LinkDenied means that the client's token does not cover the link. It is the same whether the link exists or not, and
+	// nothing is shown of it.
 	LinkDenied
 )
 
@@ -45,7 +46,7 @@ const (
 	exchangeAsked                   // subscribe sent, count awaited; updates are of an earlier subscription
 	exchangeOn                      // subscribed, and told
 	exchangeLeaving                 // unsubscribe sent; whatever comes before its answer is of before
-	exchangeDenied                  // refused, or ended by the server: not asked again on this connection
+	exchangeDenied                  // refused, or ended by the server: not asked again until the token has changed
 )
 
 // entry is what a ledger knows of a link.
@@ -120,6 +121,19 @@ func (l *ledger) ready(epoch int64) (changed []string, ok bool) {
 	}
 	l.epoch = epoch
 	return changed, true
+}
+
+// renewed asks once more for links that were denied: the connection has another token, which may cover them.
+func (l *ledger) renewed() {
+	for link, e := range l.entries {
+		switch {
+		case e.exchange != exchangeDenied:
+		case e.wanted:
+			e.exchange = exchangeNone
+		default:
+			delete(l.entries, link)
+		}
+	}
 }
 
 // lost ends a connection: nothing is subscribed, what is shown stays. It returns the links whose status changed.
@@ -246,6 +260,8 @@ func (l *ledger) unsubscribed(m wire.Unsubscribed) (changed []string) {
 			delete(l.entries, link)
 		case e.exchange == exchangeLeaving:
 			e.exchange = exchangeNone // asked for again meanwhile
+		case e.exchange == exchangeAsked && e.status != LinkSyncing:
+			// Of a subscription before. The answer to the subscribe that is out says how it stands now.
 		default: // not on request
 			e.exchange, e.status, e.again = exchangeDenied, LinkDenied, false
 			changed = append(changed, link)
@@ -259,6 +275,9 @@ func (l *ledger) read(link string) (u Update, ok bool) {
 	e := l.entries[link]
 	if e == nil || !e.wanted {
 		return Update{}, false
+	}
+	if e.status == LinkDenied { // whatever it was, the client may no longer see it
+		return Update{Link: link, Status: e.status}, true
 	}
 	u = Update{
 		Link: link, Status: e.status, Known: e.known,

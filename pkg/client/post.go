@@ -43,7 +43,20 @@ type Outcome struct {
 	RetryAfter time.Duration
 	// TooMuch tells that ingest or something in front of it takes no request of that size: send fewer clicks at once.
 	TooMuch bool
+	// Unauthorized tells that the credentials are refused, and not the clicks: Err wraps [ErrUnauthorized]. Nothing was
+	// accepted, and nothing will be until the credentials are others, or ingest knows them.
+	Unauthorized bool
 }
+
+// Credentials prove to ingest who sends a body: an apikey.Key, or an apikey.Signer. They are used by many goroutines at once.
+type Credentials interface {
+	// Authorize puts the proof for a body that is sent now into the header of its request.
+	Authorize(header http.Header, body []byte, now time.Time)
+}
+
+// ErrUnauthorized is what a *[RefusedError] is too where ingest, or something in front of it, does not take clicks from
+// whoever sent them. Sending them again ends the same way.
+var ErrUnauthorized = errors.New("these credentials may not send clicks")
 
 // RefusedError is an answer of ingest other than 202 (RFC 9457).
 type RefusedError struct {
@@ -51,7 +64,12 @@ type RefusedError struct {
 	Code   string // what programs branch on; empty if the answer was no problem document of ingest
 	Rule   string // the rule that a click breaks, if one does
 	Detail string // for people
+
+	unauthorized bool
 }
+
+// Is tells that a refusal is about who sent the request.
+func (e *RefusedError) Is(target error) bool { return target == ErrUnauthorized && e.unauthorized }
 
 // Error returns status, code and detail.
 func (e *RefusedError) Error() string {
@@ -67,23 +85,27 @@ func (e *RefusedError) Error() string {
 // Poster posts clicks to ingest, one request at a time and waiting for the answer. It is what [Sender] is made of, for
 // programs that must know what became of each click before they go on. It is safe for concurrent use.
 type Poster struct {
-	url     string
-	timeout time.Duration
-	client  *http.Client
-	own     *http.Transport // nil: the transport is the caller's
+	url         string
+	timeout     time.Duration
+	credentials Credentials // nil: none
+	client      *http.Client
+	own         *http.Transport // nil: the transport is the caller's
 }
 
 // maxBody is the largest body that ingest takes.
 const maxBody = 1 << 20
 
 // NewPoster returns a Poster for the ingest at base, like "http://ingest.example:8080", whose requests take at most
-// timeout. A nil transport gives it one of its own.
-func NewPoster(base string, timeout time.Duration, transport http.RoundTripper) (*Poster, error) {
+// timeout. Without credentials it sends none, for an ingest that asks for none. A nil transport gives it one of its own.
+func NewPoster(base string, timeout time.Duration, credentials Credentials, transport http.RoundTripper) (*Poster, error) {
 	u, err := url.Parse(base)
 	if err != nil || u.Scheme != "http" && u.Scheme != "https" || u.Host == "" || u.RawQuery != "" || u.Fragment != "" {
 		return nil, fmt.Errorf("the address of ingest must be a URL like http://127.0.0.1:8080, not %q", base)
 	}
-	p := &Poster{url: u.JoinPath("v1", "clicks").String(), timeout: timeout}
+	if u.User != nil {
+		return nil, errors.New("the address of ingest must have no user or password: it takes API keys")
+	}
+	p := &Poster{url: u.JoinPath("v1", "clicks").String(), timeout: timeout, credentials: credentials}
 	if transport == nil {
 		p.own = &http.Transport{
 			Proxy:               http.ProxyFromEnvironment,
@@ -122,6 +144,9 @@ func (p *Poster) Post(ctx context.Context, clicks []Click) Outcome {
 		return all(n, FateFailed, fmt.Errorf("posting clicks: %w", err))
 	}
 	req.Header.Set("Content-Type", "application/x-ndjson")
+	if p.credentials != nil {
+		p.credentials.Authorize(req.Header, body, time.Now())
+	}
 	resp, err := p.client.Do(req)
 	if err != nil {
 		return all(n, fateOf(err), fmt.Errorf("posting clicks: %w", err))
@@ -134,7 +159,7 @@ func (p *Poster) Post(ctx context.Context, clicks []Click) Outcome {
 	if err != nil {
 		return all(n, FateUnknown, fmt.Errorf("posting clicks: reading the answer %d: %w", resp.StatusCode, err))
 	}
-	return judge(resp, answer, n)
+	return judge(resp, answer, clicks[:n])
 }
 
 // errZeroID reports a click without an id: ingest would mint one, and then a retry would be another click.
@@ -194,14 +219,16 @@ type problem struct {
 }
 
 // judge reads an answer other than 202.
-func judge(resp *http.Response, answer []byte, n int) Outcome {
+func judge(resp *http.Response, answer []byte, clicks []Click) Outcome {
 	var p problem
+	n := len(clicks)
 	// Anything in front of ingest may answer too, with any body: what is no problem document of ingest says nothing.
 	if json.Unmarshal(answer, &p) != nil || !strings.HasPrefix(p.Type, "urn:linkpulse:problem:") {
 		p = problem{}
 	}
 	ours := p.Code != ""
-	out := all(n, FateFailed, &RefusedError{Status: resp.StatusCode, Code: p.Code, Rule: p.Rule, Detail: p.Detail})
+	refused := &RefusedError{Status: resp.StatusCode, Code: p.Code, Rule: p.Rule, Detail: p.Detail}
+	out := all(n, FateFailed, refused)
 	out.RetryAfter = retryAfter(resp.Header.Get("Retry-After"))
 	switch status := resp.StatusCode; {
 	case ours && len(p.Results) > 0:
@@ -213,6 +240,11 @@ func judge(resp *http.Response, answer []byte, n int) Outcome {
 		}
 	case ours && status < http.StatusInternalServerError && p.Index != nil && *p.Index >= 0 && *p.Index < n:
 		out.Fates[*p.Index] = FateRefused // and nothing of the request was accepted
+		if status == http.StatusForbidden {
+			refuseLink(out.Fates, clicks, clicks[*p.Index].Link)
+		}
+	case status == http.StatusUnauthorized, status == http.StatusForbidden:
+		refused.unauthorized, out.Unauthorized = true, true
 	case status == http.StatusRequestEntityTooLarge,
 		ours && (status == http.StatusBadRequest || status == http.StatusUnprocessableEntity):
 		out.TooMuch = n > 1 // which click it is about shows when they are sent apart
@@ -226,6 +258,16 @@ func judge(resp *http.Response, answer []byte, n int) Outcome {
 		fill(out.Fates, FateUnknown) // success, but not the promise that 202 is
 	}
 	return out
+}
+
+// refuseLink refuses all clicks of a link that the credentials do not cover: the answer names the first one only, and would
+// have to be given again for each.
+func refuseLink(fates []Fate, clicks []Click, link string) {
+	for i := range clicks {
+		if clicks[i].Link == link {
+			fates[i] = FateRefused
+		}
+	}
 }
 
 func fill(fates []Fate, fate Fate) {

@@ -25,6 +25,9 @@ const (
 	DropClosed DropReason = "closed"
 	// DropRefused: ingest says that the click breaks a rule; sending it again would end the same way.
 	DropRefused DropReason = "refused"
+	// DropUnauthorized: ingest does not take clicks from whoever sends these. The credentials are missing, wrong or have
+	// expired.
+	DropUnauthorized DropReason = "unauthorized"
 	// DropUnknown: it was sent and no answer came, for so long that another attempt might count it twice. It may be
 	// in the log.
 	DropUnknown DropReason = "outcome_unknown"
@@ -32,7 +35,7 @@ const (
 
 // DropReasons returns every reason, for metrics that must exist before they are needed.
 func DropReasons() []DropReason {
-	return []DropReason{DropInvalid, DropQueueFull, DropClosed, DropRefused, DropUnknown}
+	return []DropReason{DropInvalid, DropQueueFull, DropClosed, DropRefused, DropUnauthorized, DropUnknown}
 }
 
 // RetryHorizon is how long after an attempt without a known outcome the same click may be sent again. The window in
@@ -50,6 +53,8 @@ type SenderOptions struct {
 	// RequestTimeout bounds an attempt; default 10 s, so that a black hole leaves room for another within
 	// [RetryHorizon].
 	RequestTimeout time.Duration
+	// Credentials prove who sends the clicks; default is none, for an ingest that asks for none.
+	Credentials Credentials
 	// Transport sends the requests; default is one of the Sender's own, which keeps one connection.
 	Transport http.RoundTripper
 	// OnDrop, if set, is told of each click that is dropped, by the goroutine that calls Send or by the Sender's own. err
@@ -85,7 +90,8 @@ func (o SenderOptions) withDefaults() (SenderOptions, error) {
 // Clicks are gathered by themselves: while a request is out, what is handed in makes up the next one, so a quiet server
 // sends each click at once and a busy one sends hundreds together. A click that did not reach the log is sent again with
 // the same id until it did, with full-jitter backoff, at the pace that ingest asks for; see [RetryHorizon] for when it is
-// given up. The order of clicks is not kept.
+// given up. The order of clicks is not kept. What ingest refuses for good is dropped: a click that breaks a rule, one of a
+// link that the credentials do not cover, and everything while the credentials are no good.
 //
 // A Sender is safe for concurrent use. Close it to deliver what waits and to end its goroutine.
 type Sender struct {
@@ -124,7 +130,7 @@ func NewSender(base string, opts SenderOptions) (*Sender, error) {
 	if err != nil {
 		return nil, err
 	}
-	poster, err := NewPoster(base, opts.RequestTimeout, opts.Transport)
+	poster, err := NewPoster(base, opts.RequestTimeout, opts.Credentials, opts.Transport)
 	if err != nil {
 		return nil, err
 	}

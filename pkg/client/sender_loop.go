@@ -118,6 +118,10 @@ func (l *loop) send(ctx context.Context, batch []item) {
 			retried++
 		}
 		it.attempts++
+		if out.Unauthorized {
+			l.s.drop(it, DropUnauthorized, out.Err)
+			continue
+		}
 		switch fate {
 		case FateDelivered:
 			delivered++

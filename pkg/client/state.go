@@ -3,6 +3,7 @@ package client
 import (
 	"fmt"
 	"net/http"
+	"strings"
 	"time"
 
 	"github.com/linkpulse/linkpulse/pkg/wire"
@@ -66,6 +67,10 @@ type State struct {
 	CompleteTo time.Time
 	Lag        time.Duration
 	Heartbeat  time.Time
+	// ExpiresAt is when the gateway will no longer take the token of the connection, by its clock; zero: never, as far as
+	// is known. TokenProblem says why there is no other token yet, though it was time to have one; empty: nothing is wrong.
+	ExpiresAt    time.Time
+	TokenProblem string
 }
 
 // StoppedError says that a gateway refuses this client for good: connecting again would end the same way.
@@ -80,11 +85,15 @@ type StoppedError struct {
 
 // Error says what refused.
 func (e *StoppedError) Error() string {
-	if e.Code != 0 {
-		return fmt.Sprintf("the gateway refuses this client: close %d %s: %s", e.Code, e.Code, e.Reason)
+	parts := []string{"the gateway refuses this client"}
+	switch {
+	case e.Code != 0:
+		parts = append(parts, fmt.Sprintf("close %d %s", e.Code, e.Code))
+	case e.Status != 0:
+		parts = append(parts, fmt.Sprintf("%d %s", e.Status, http.StatusText(e.Status)))
 	}
-	if e.Status != 0 {
-		return fmt.Sprintf("the gateway refuses this client: %d %s", e.Status, http.StatusText(e.Status))
+	if e.Reason != "" {
+		parts = append(parts, e.Reason)
 	}
-	return "the gateway refuses this client: " + e.Reason
+	return strings.Join(parts, ": ")
 }

@@ -41,6 +41,9 @@ type WatchOptions struct {
 	StaleAfter time.Duration
 	// ConnectTimeout bounds the making of a connection up to the gateway's first message; default 10 s.
 	ConnectTimeout time.Duration
+	// Tokens, if set, says who the client is: a token goes with each handshake, and is replaced in-band before it expires.
+	// It goes as a header, so only https keeps it from whoever is between.
+	Tokens TokenSource
 	// HTTPClient makes the connections. Its Transport must speak HTTP/1.1 and return writable bodies for upgrades, as
 	// http.Transport does. Default is one of the Watcher's own.
 	HTTPClient *http.Client
@@ -53,7 +56,7 @@ type WatchOptions struct {
 
 // Watcher follows links on whichever of its gateways answers, for as long as it is open: it connects, resumes on another
 // gateway when a connection is lost, and shows no number that is older than what it has shown. It keeps the client rules
-// of PROTOCOL.md sections 6 and 8.
+// of PROTOCOL.md sections 3.3, 6 and 8.
 //
 // A Watcher is safe for concurrent use. Close it to end its goroutines.
 type Watcher struct {
@@ -63,6 +66,8 @@ type Watcher struct {
 	wake   chan struct{}   // the ledger may have something to send
 	done   chan struct{}   // closed when the Watcher has ended
 	cancel context.CancelFunc
+	pass   pass          // of the run goroutine
+	ahead  time.Duration // how far the last gateway's clock was ahead; of the run goroutine
 
 	mu     sync.Mutex // guards what follows; held briefly, never while waiting or calling back
 	ledger ledger

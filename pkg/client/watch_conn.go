@@ -18,11 +18,17 @@ type conn struct {
 	w  *Watcher
 	ws *websocket.Conn
 
+	renewal renewal
+	tokens  chan string    // to be sent; bound 1
+	beside  sync.WaitGroup // the reader, the writer, and who asks for a token
+
 	began     time.Time
 	heard     time.Time // when the latest message came
 	ready     time.Time // when `ready` came, zero: not yet
 	heartbeat time.Duration
 	hint      time.Duration // of a goodbye, negative: there was none
+	said      wire.Error    // the latest `error`, and when it came
+	saidAt    time.Time
 
 	// Of the latest heartbeat.
 	beat     time.Time // when it came, zero: none has
@@ -44,21 +50,30 @@ const (
 	staleBeats = 1.5
 	// writeTimeout bounds a write: a gateway takes a message of a client at once, or is gone.
 	writeTimeout = 10 * time.Second
-	// lastWords is how long a connection that takes no more messages is read for the reason.
+	// lastWords is how long a connection that takes no more messages is read for the reason, and how long after an `error`
+	// a close is taken for what follows from it.
 	lastWords = time.Second
 	// messageBurst and messageEvery keep a client well within what a gateway allows (PROTOCOL.md section 9).
 	messageBurst = wire.MessageBurst / 2
 	messageEvery = wire.MessageInterval * 5 / 4
+	// authCost is how many messages a gateway counts a token as: it has a signature to verify.
+	authCost = 10
 )
+
+func newConn(w *Watcher, ws *websocket.Conn, token string) *conn {
+	return &conn{
+		w: w, ws: ws, tokens: make(chan string, 1),
+		renewal: renewal{token: token, answers: make(chan answer, 1)},
+	}
+}
 
 // serve runs the connection until it ends, and leaves nothing of it behind.
 func (c *conn) serve(parent context.Context) ending {
 	ctx, cancel := context.WithCancel(parent)
 	messages, failed, unsent := make(chan []byte), make(chan error, 1), make(chan error, 1)
-	var wg sync.WaitGroup
 	// The reader is ended by closing the socket, not by its context: that would cut a polite close short.
-	wg.Go(func() { failed <- c.read(context.WithoutCancel(ctx), ctx.Done(), messages) })
-	wg.Go(func() {
+	c.beside.Go(func() { failed <- c.read(context.WithoutCancel(ctx), ctx.Done(), messages) })
+	c.beside.Go(func() {
 		if err := c.write(ctx); err != nil {
 			unsent <- err
 		}
@@ -70,8 +85,8 @@ func (c *conn) serve(parent context.Context) ending {
 	} else {
 		_ = c.ws.CloseNow() // it is over either way
 	}
-	wg.Wait()
-	end.hint = c.hint
+	c.beside.Wait()
+	end.hint, end.token = c.hint, c.renewal.latest()
 	if !c.ready.IsZero() {
 		end.lived = time.Since(c.ready)
 	}
@@ -104,9 +119,7 @@ func (c *conn) write(ctx context.Context) error {
 		}
 	}
 	for {
-		w.mu.Lock()
-		m, ok := w.ledger.next(wire.MaxClientMessage)
-		w.mu.Unlock()
+		m, ok := c.next()
 		if ok {
 			if err := c.send(ctx, &pace, m); err != nil {
 				return err
@@ -121,8 +134,24 @@ func (c *conn) write(ctx context.Context) error {
 	}
 }
 
+// next returns the next message to send. A token comes first: its time is short.
+func (c *conn) next() (m wire.ClientMessage, ok bool) {
+	select {
+	case token := <-c.tokens:
+		return wire.ClientMessage{Type: wire.TypeAuth, Token: token}, true
+	default:
+	}
+	c.w.mu.Lock()
+	defer c.w.mu.Unlock()
+	return c.w.ledger.next(wire.MaxClientMessage)
+}
+
 func (c *conn) send(ctx context.Context, pace *pacer, m wire.ClientMessage) error {
-	pause(ctx, pace.next(time.Now()))
+	cost := 1
+	if m.Type == wire.TypeAuth {
+		cost = authCost
+	}
+	pause(ctx, pace.next(time.Now(), cost))
 	ctx, cancel := context.WithTimeout(ctx, writeTimeout)
 	defer cancel()
 	if err := c.ws.Write(ctx, websocket.MessageText, wire.AppendClient(nil, m)); err != nil {
@@ -134,13 +163,13 @@ func (c *conn) send(ctx context.Context, pace *pacer, m wire.ClientMessage) erro
 // pacer spaces messages out: a burst, then one at a time. The zero value is ready.
 type pacer struct{ free time.Time }
 
-// next takes one message into account and returns how long it must wait.
-func (p *pacer) next(now time.Time) time.Duration {
+// next takes a message into account that counts as cost messages, and returns how long it must wait.
+func (p *pacer) next(now time.Time, cost int) time.Duration {
 	if p.free.Before(now) {
 		p.free = now
 	}
 	wait := p.free.Sub(now) - messageBurst*messageEvery
-	p.free = p.free.Add(messageEvery)
+	p.free = p.free.Add(time.Duration(cost) * messageEvery)
 	return wait
 }
 
@@ -162,11 +191,13 @@ func (c *conn) handle(ctx context.Context, messages <-chan []byte, failed, unsen
 				return end
 			}
 		case err := <-failed:
-			return endingOf(err)
+			return endingOf(err, c.lastWords())
 		case writeErr = <-unsent:
 			grace = time.After(lastWords)
 		case <-grace:
 			return ending{err: writeErr, class: wire.CloseReconnect}
+		case a := <-c.renewal.answers:
+			c.offer(a)
 		case <-check.C:
 		case <-ctx.Done():
 			return ending{err: ctx.Err(), class: wire.CloseReconnect}
@@ -177,9 +208,18 @@ func (c *conn) handle(ctx context.Context, messages <-chan []byte, failed, unsen
 		if c.silent(wire.SilenceBeats) {
 			return ending{err: errSilent, class: wire.CloseReconnect}
 		}
+		c.renew(ctx)
 		c.showState()
 		check.Reset(c.nextCheck())
 	}
+}
+
+// lastWords is the `error` that came right before now, if one did: a close code that follows is about it.
+func (c *conn) lastWords() wire.Error {
+	if time.Since(c.saidAt) > lastWords {
+		return wire.Error{}
+	}
+	return c.said
 }
 
 // silent tells whether nothing came for that many heartbeat intervals.
@@ -187,16 +227,20 @@ func (c *conn) silent(beats float64) bool {
 	return time.Since(c.heard) >= time.Duration(beats*float64(c.heartbeat))
 }
 
-// nextCheck returns how long it is to the next moment at which silence means something.
+// nextCheck returns how long it is to the next moment at which silence means something or the token wants renewal.
 func (c *conn) nextCheck() time.Duration {
 	if c.ready.IsZero() {
 		return c.w.opts.ConnectTimeout - time.Since(c.began)
 	}
 	quiet := time.Since(c.heard)
+	wait := wire.SilenceBeats*c.heartbeat - quiet
 	if stale := time.Duration(staleBeats * float64(c.heartbeat)); quiet < stale {
-		return stale - quiet
+		wait = stale - quiet
 	}
-	return wire.SilenceBeats*c.heartbeat - quiet
+	if at := c.renewal.at; !at.IsZero() {
+		wait = min(wait, time.Until(at))
+	}
+	return wait
 }
 
 // showState says whether what is shown is up to date.
@@ -206,6 +250,7 @@ func (c *conn) showState() {
 	}
 	c.w.setState(func(s *State) {
 		s.Phase, s.Reason = PhaseLive, ""
+		s.ExpiresAt, s.TokenProblem = c.renewal.expires, c.renewal.problem
 		if !c.beat.IsZero() {
 			s.Heartbeat, s.Lag, s.CompleteTo = c.beat, c.behind, c.complete
 		}
@@ -239,6 +284,8 @@ func (c *conn) receive(b []byte) ending {
 	case wire.Heartbeat:
 		c.receiveHeartbeat(m)
 	case wire.Error:
+		c.said, c.saidAt = m, c.heard
+		c.renewal.answered(m)
 		w.mu.Lock()
 		w.stats.Errors++
 		w.stats.LastError = m
@@ -260,8 +307,12 @@ func (c *conn) receiveReady(m wire.Ready) ending {
 	w.mu.Lock()
 	changed, ok := w.ledger.ready(m.Epoch)
 	w.changed(changed...)
-	if ok && c.ready.IsZero() {
+	switch {
+	case ok && c.ready.IsZero():
 		w.stats.Connections++
+	case ok: // the answer to another token
+		w.ledger.renewed()
+		w.nudge()
 	}
 	if !ok {
 		w.stats.OldEpochs++
@@ -270,21 +321,27 @@ func (c *conn) receiveReady(m wire.Ready) ending {
 	if !ok {
 		return ending{err: errOldEpoch, class: wire.CloseBackOff}
 	}
-	if c.ready.IsZero() {
-		c.ready = time.Now()
-	}
 	if m.HeartbeatMs > 0 {
 		c.heartbeat = time.Duration(m.HeartbeatMs) * time.Millisecond
 	}
+	c.renewal.accepted(m.ExpiresAt, w.ahead)
+	if !c.ready.IsZero() {
+		return ending{}
+	}
+	c.ready = time.Now()
+	w.pass.accepted = w.pass.accepted || c.renewal.token != ""
 	w.setState(func(s *State) {
 		s.Phase, s.Reason, s.Err, s.RetryAt = PhaseLive, "", nil, time.Time{}
 		s.Gateway, s.Connection, s.Epoch = m.Gateway, m.Connection, m.Epoch
 		s.CompleteTo, s.Lag, s.Heartbeat = time.Time{}, 0, time.Time{}
+		s.ExpiresAt = c.renewal.expires
 	})
 	return ending{}
 }
 
 func (c *conn) receiveHeartbeat(m wire.Heartbeat) {
+	c.w.ahead = time.UnixMilli(m.At).Sub(c.heard)
+	c.renewal.clock(c.w.ahead)
 	c.beat, c.behind, c.complete, c.late = c.heard, time.Duration(m.LagMs)*time.Millisecond, time.Time{}, ""
 	if m.CompleteTo == 0 {
 		c.late = "the gateway does not know yet how far its counts go"

@@ -2,6 +2,7 @@ package client
 
 import (
 	"context"
+	"encoding/json"
 	"errors"
 	"fmt"
 	"math/rand/v2"
@@ -33,6 +34,9 @@ type ending struct {
 	// hint is how long the gateway asks to wait, negative if it does not.
 	hint  time.Duration
 	lived time.Duration // since `ready`, 0: there was none
+	// refused tells that it ended because of its token, which is the one given; revoked, that this was done on purpose.
+	refused, revoked bool
+	token            string
 }
 
 // run keeps a connection for as long as ctx lasts.
@@ -55,9 +59,13 @@ func (w *Watcher) run(ctx context.Context) {
 			w.setState(func(s *State) { *s = State{Phase: PhaseClosed, Since: s.Since} })
 			return
 		}
+		if end.refused {
+			end = w.replace(ctx, end)
+		}
 		if end.class == wire.CloseStop {
 			w.setState(func(s *State) {
 				s.Phase, s.Err, s.Reason = PhaseClosed, end.err, end.err.Error()
+				s.ExpiresAt, s.TokenProblem = time.Time{}, ""
 			})
 			return
 		}
@@ -71,6 +79,7 @@ func (w *Watcher) run(ctx context.Context) {
 			s.Phase, s.Err, s.Reason = PhaseReconnecting, end.err, end.err.Error()
 			s.Attempt, s.RetryAt = attempts, time.Now().Add(wait)
 			s.Gateway, s.Connection = "", ""
+			s.ExpiresAt, s.TokenProblem = time.Time{}, ""
 		})
 		pause(ctx, wait)
 	}
@@ -133,16 +142,25 @@ func sameState(a, b State) bool {
 
 // connect makes one connection and serves it until it ends.
 func (w *Watcher) connect(ctx context.Context, target string) ending {
+	token, end := w.takeToken(ctx)
+	if end.err != nil {
+		return end
+	}
+	dial := &websocket.DialOptions{HTTPClient: w.opts.HTTPClient}
+	if token != "" {
+		dial.HTTPHeader = http.Header{"Authorization": {"Bearer " + token}}
+	}
 	dialCtx, cancel := context.WithTimeout(ctx, w.opts.ConnectTimeout)
 	defer cancel()
 	//nolint:bodyclose // the WebSocket library owns the body
-	ws, resp, err := websocket.Dial(dialCtx, target, &websocket.DialOptions{HTTPClient: w.opts.HTTPClient})
+	ws, resp, err := websocket.Dial(dialCtx, target, dial)
 	if err != nil {
-		return w.refused(resp, fmt.Errorf("connecting to %s: %w", target, err))
+		end = w.refused(resp, fmt.Errorf("connecting to %s: %w", target, err))
+		end.token = token
+		return end
 	}
 	ws.SetReadLimit(wire.MaxServerMessage)
-	c := &conn{w: w, ws: ws}
-	end := c.serve(ctx)
+	end = newConn(w, ws, token).serve(ctx)
 	w.mu.Lock()
 	w.changed(w.ledger.lost()...)
 	w.mu.Unlock()
@@ -156,7 +174,8 @@ func (w *Watcher) refused(resp *http.Response, err error) ending {
 		return end
 	}
 	if resp.StatusCode == http.StatusUnauthorized || resp.StatusCode == http.StatusForbidden {
-		return ending{err: &StoppedError{Status: resp.StatusCode}, class: wire.CloseStop}
+		stopped := &StoppedError{Status: resp.StatusCode, Reason: detail(resp)}
+		return ending{err: stopped, class: wire.CloseStop, hint: -1, refused: resp.StatusCode == http.StatusUnauthorized}
 	}
 	// Everything else passes: a 404 is an ingress whose backend is not there yet. Another gateway may accept at once, so
 	// only a single address makes Retry-After worth waiting for, with jitter on top: everybody was told the same.
@@ -169,16 +188,38 @@ func (w *Watcher) refused(resp *http.Response, err error) ending {
 	return end
 }
 
-// endingOf reads the error that a connection ended with.
-func endingOf(err error) ending {
+// detail is what the answer to a handshake says in words, empty where it is no problem document (RFC 9457).
+func detail(resp *http.Response) string {
+	var problem struct {
+		Detail string `json:"detail"`
+	}
+	if resp.Body == nil || json.NewDecoder(resp.Body).Decode(&problem) != nil {
+		return ""
+	}
+	return problem.Detail
+}
+
+// endingOf reads the error that a connection ended with. said is the `error` before the close, if one came: it says in
+// words what the code means.
+func endingOf(err error, said wire.Error) ending {
 	end := ending{err: err, class: wire.CloseAbnormal.Class(), hint: -1}
-	if ce := (websocket.CloseError{}); errors.As(err, &ce) {
-		code := wire.CloseCode(ce.Code) //nolint:gosec // a close code has two bytes
-		end.class = code.Class()
+	ce := websocket.CloseError{}
+	if !errors.As(err, &ce) {
+		return end
+	}
+	code := wire.CloseCode(ce.Code) //nolint:gosec // a close code has two bytes
+	end.class = code.Class()
+	end.revoked = code == wire.CloseRevoked
+	end.refused = end.revoked || code == wire.CloseUnauthenticated
+	switch {
+	case end.class == wire.CloseStop && said.Message != "":
+		end.err = &StoppedError{Code: code, Reason: said.Message}
+	case end.class == wire.CloseStop:
+		end.err = &StoppedError{Code: code, Reason: ce.Reason}
+	case said.Message != "":
+		end.err = fmt.Errorf("the gateway closed the connection: %d %s: %s", code, code, said.Message)
+	default:
 		end.err = fmt.Errorf("the gateway closed the connection: %d %s", code, code)
-		if end.class == wire.CloseStop {
-			end.err = &StoppedError{Code: code, Reason: ce.Reason}
-		}
 	}
 	return end
 }

@@ -2,12 +2,14 @@ package contract
 
 import (
 	"bytes"
+	"context"
 	"errors"
 	"fmt"
 	"io"
 	"net/http"
 	"net/http/httptest"
 	"path/filepath"
+	"strings"
 	"testing"
 
 	"github.com/getkin/kin-openapi/openapi3"
@@ -185,8 +187,21 @@ func (h *HTTP) input(r *http.Request) (*openapi3filter.RequestValidationInput, e
 		return nil, fmt.Errorf("%s %s is not in the contract: %w", r.Method, r.URL.Path, err)
 	}
 	return &openapi3filter.RequestValidationInput{
-		Request: r, Route: route, PathParams: params, QueryParams: r.URL.Query(), Options: &openapi3filter.Options{},
+		Request: r, Route: route, PathParams: params, QueryParams: r.URL.Query(),
+		Options: &openapi3filter.Options{AuthenticationFunc: carriesBearer},
 	}, nil
+}
+
+var errNoToken = errors.New("there is no bearer token")
+
+// carriesBearer tells whether a request has what the one security scheme of the contract asks for. Whether it is any good
+// is not the contract's affair.
+func carriesBearer(_ context.Context, input *openapi3filter.AuthenticationInput) error {
+	scheme, token, _ := strings.Cut(input.RequestValidationInput.Request.Header.Get("Authorization"), " ")
+	if !strings.EqualFold(scheme, "Bearer") || token == "" {
+		return errNoToken
+	}
+	return nil
 }
 
 // drain reads a body and puts another one with the same bytes in its place.

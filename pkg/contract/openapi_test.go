@@ -157,7 +157,7 @@ func TestHealthAndHandshakeResponses(t *testing.T) {
 	h.ValidateRecorded(t, get("/readyz"), answer(503, object, `{"status":"unready","checks":[{"name":"kafka","ok":false,"reason":"no leader"}]}`))
 	h.ValidateRecorded(t, get("/"), answer(200, "text/html; charset=utf-8", "<!doctype html>"))
 	h.ValidateRecorded(t, get("/assets/main.js"), answer(200, "text/javascript; charset=utf-8", "1"))
-	h.ValidateRecorded(t, get("/ws"), answer(503, "application/problem+json", problem("draining", 503, "")))
+	h.ValidateRecorded(t, get("/ws"), answer(503, "application/problem+json", problem("unavailable", 503, "")))
 	h.ValidateRecorded(t, get("/ws"), answer(426, "text/plain; charset=utf-8", "no handshake"))
 	upgrade := func(to string) *httptest.ResponseRecorder {
 		w := httptest.NewRecorder()

@@ -150,24 +150,9 @@ type standing struct {
 
 // read returns what stands, and the offset behind what was read.
 func read(ctx context.Context, c *kafkalog.Cluster) (s standing, next int64, err error) {
-	bounds, err := c.Bounds(ctx, ControlTopic, 0)
+	next, err = c.ReadAll(ctx, ControlTopic, 0, s.take)
 	if err != nil {
 		return standing{}, 0, err
-	}
-	next = bounds.Start
-	for f := c.Follow(ControlTopic, 0, next); next < bounds.End; {
-		batch, err := f.Fetch(ctx)
-		if err != nil {
-			return standing{}, 0, fmt.Errorf("reading the deployment record: %w", err)
-		}
-		if err := s.take(batch); err != nil {
-			return standing{}, 0, err
-		}
-		m := batch.Marks()
-		if m.Next == next && m.End >= bounds.End {
-			break // the rest was compacted away; a leader that is new may take a while to know the end, and is asked again
-		}
-		next = m.Next
 	}
 	return s, next, nil
 }

@@ -89,8 +89,12 @@ func (b *batch) seal(s session, sequence int32) {
 
 // appendRecord appends a record in wire form (org.apache.kafka.common.record.DefaultRecord).
 func appendRecord(dst []byte, m *Message, timeDelta int64, offsetDelta int32) []byte {
+	valueLen := int64(len(m.Value))
+	if m.Value == nil {
+		valueLen = -1 // null: in a compacted topic, a tombstone
+	}
 	size := 1 + varintLen(timeDelta) + varintLen(int64(offsetDelta)) +
-		varintLen(int64(len(m.Key))) + len(m.Key) + varintLen(int64(len(m.Value))) + len(m.Value) +
+		varintLen(int64(len(m.Key))) + len(m.Key) + varintLen(valueLen) + len(m.Value) +
 		varintLen(int64(len(m.Headers)))
 	for i := range m.Headers {
 		h := &m.Headers[i]
@@ -101,7 +105,7 @@ func appendRecord(dst []byte, m *Message, timeDelta int64, offsetDelta int32) []
 	dst = binary.AppendVarint(dst, timeDelta)
 	dst = binary.AppendVarint(dst, int64(offsetDelta))
 	dst = append(binary.AppendVarint(dst, int64(len(m.Key))), m.Key...)
-	dst = append(binary.AppendVarint(dst, int64(len(m.Value))), m.Value...)
+	dst = append(binary.AppendVarint(dst, valueLen), m.Value...)
 	dst = binary.AppendVarint(dst, int64(len(m.Headers)))
 	for i := range m.Headers {
 		h := &m.Headers[i]

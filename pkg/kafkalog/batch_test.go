@@ -78,7 +78,7 @@ func TestBatchIsWhatFranzGoReads(t *testing.T) {
 			}
 			rest = rest[n+int(length):]
 			if int(r.OffsetDelta) != i || b.FirstTimestamp+r.TimestampDelta64 != m.TimeMs ||
-				!bytes.Equal(r.Key, m.Key) || !bytes.Equal(r.Value, m.Value) || len(r.Headers) != len(m.Headers) {
+				!bytes.Equal(r.Key, m.Key) || !bytes.Equal(r.Value, m.Value) || (r.Value == nil) != (m.Value == nil) || len(r.Headers) != len(m.Headers) {
 				t.Fatalf("record %d: %+v, want %+v", i, r, m)
 			}
 			for j, h := range m.Headers {

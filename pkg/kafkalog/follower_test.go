@@ -158,33 +158,39 @@ func TestFollowerReadsForeignFormats(t *testing.T) {
 	}
 }
 
+// compacted answers fetches as if a topic of nine records had been compacted: three are left of each of two segments,
+// whose last offsets are gone.
+func compacted(w *world) {
+	full := sealed([]Message{{Value: []byte("a")}, {Value: []byte("b")}, {Value: []byte("c")}}, session{}, 0)
+	segments := map[int64][]byte{ // by the offset behind each: a broker answers from one segment at a time
+		5: at(0, full, spans(5)),
+		9: at(5, full, spans(4)),
+	}
+	w.fake.ControlKey(int16(kmsg.Fetch), func(req kmsg.Request) (kmsg.Response, error, bool) {
+		w.fake.KeepControl()
+		part := kmsg.NewFetchResponseTopicPartition()
+		part.HighWatermark = 9
+		for _, end := range []int64{5, 9} {
+			if req.(*kmsg.FetchRequest).Topics[0].Partitions[0].FetchOffset < end {
+				part.RecordBatches = segments[end]
+				break
+			}
+		}
+		if part.RecordBatches == nil {
+			w.fake.SleepControl(func() { time.Sleep(fetchWait) })
+		}
+		res := req.ResponseKind().(*kmsg.FetchResponse)
+		res.Topics = []kmsg.FetchResponseTopic{{Topic: topic, Partitions: []kmsg.FetchResponseTopicPartition{part}}}
+		return res, nil, true
+	})
+}
+
 // A compacted topic has holes, also at the end of batches: a reader gets through.
 func TestFollowerGetsThroughACompactedTopic(t *testing.T) {
 	t.Parallel()
 	synctest.Test(t, func(t *testing.T) {
 		w := newWorld(t, 1, 1)
-		full := sealed([]Message{{Value: []byte("a")}, {Value: []byte("b")}, {Value: []byte("c")}}, session{}, 0)
-		segments := map[int64][]byte{ // by the offset behind each: a broker answers from one segment at a time
-			5: at(0, full, spans(5)),
-			9: at(5, full, spans(4)),
-		}
-		w.fake.ControlKey(int16(kmsg.Fetch), func(req kmsg.Request) (kmsg.Response, error, bool) {
-			w.fake.KeepControl()
-			part := kmsg.NewFetchResponseTopicPartition()
-			part.HighWatermark = 9
-			for _, end := range []int64{5, 9} {
-				if req.(*kmsg.FetchRequest).Topics[0].Partitions[0].FetchOffset < end {
-					part.RecordBatches = segments[end]
-					break
-				}
-			}
-			if part.RecordBatches == nil {
-				w.fake.SleepControl(func() { time.Sleep(fetchWait) })
-			}
-			res := req.ResponseKind().(*kmsg.FetchResponse)
-			res.Topics = []kmsg.FetchResponseTopic{{Topic: topic, Partitions: []kmsg.FetchResponseTopicPartition{part}}}
-			return res, nil, true
-		})
+		compacted(w)
 		r := feed.NewReader(w.cluster.Source(topic), 0, 0)
 		defer r.Close()
 		var offsets []int64

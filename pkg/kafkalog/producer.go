@@ -44,7 +44,7 @@ type Message struct {
 	Partition int32 // below ProducerConfig.Partitions
 	TimeMs    int64 // record timestamp, Unix milliseconds
 	Key       []byte
-	Value     []byte
+	Value     []byte // nil removes what a compacted topic has of the key
 	Headers   []Header
 
 	// Err is nil once the message is acknowledged by all in-sync replicas; otherwise it wraps one of the package's errors.

@@ -55,7 +55,7 @@ const most = 1 << 53
 
 // Apply adds a batch to the totals and moves their offset to its end, both or neither. It returns a *[RefusedError]
 // where the totals are not at the batch's beginning, a *[RuleError] and a *[KeyError] where they cannot be added to, and
-// ErrInvalid for a batch that takes something away; then nothing was changed. After an *[AwayError] nobody knows, and the
+// ErrInvalid for a batch that takes something away; then nothing was changed. After an *[redisconn.AwayError] nobody knows, and the
 // same batch is to be applied again: if it was applied already, it is refused, and the totals are at its end.
 //
 // A batch that creates the totals removes minutes that are left of earlier ones.

@@ -1,6 +1,7 @@
 package totals
 
 import (
+	"context"
 	"fmt"
 	"math/rand/v2"
 	"net"
@@ -10,6 +11,8 @@ import (
 	"strings"
 	"testing"
 	"time"
+
+	"github.com/redis/rueidis"
 )
 
 // redisServer starts a Redis on a socket of its own, and skips where the program is not installed.
@@ -106,11 +109,11 @@ func benchBatch(clicks int) *Batch {
 // redisCPU is the processor time that Redis has spent so far.
 func redisCPU(b *testing.B, s *Store) time.Duration {
 	b.Helper()
-	client, err := s.calls.connected(b.Context())
-	if err != nil {
-		b.Fatal(err)
-	}
-	info, err := client.Do(b.Context(), client.B().Info().Section("cpu").Build()).ToString()
+	var info string
+	err := s.calls.Call(b.Context(), time.Second, func(ctx context.Context, client rueidis.Client) (err error) {
+		info, err = client.Do(ctx, client.B().Info().Section("cpu").Build()).ToString()
+		return err
+	})
 	if err != nil {
 		b.Fatal(err)
 	}

@@ -5,6 +5,8 @@ import (
 	"time"
 
 	"github.com/prometheus/client_golang/prometheus"
+
+	"github.com/linkpulse/linkpulse/pkg/redisconn"
 )
 
 // callName is what a call of Redis was for. It is a label of metrics.
@@ -71,13 +73,13 @@ func (m *metrics) size(call callName, links int) {
 
 const resultOK = "ok"
 
-// result names how a call ended, in a few words that are known beforehand: those of [Reason], and these.
+// result names how a call ended, in a few words that are known beforehand: those of [redisconn.Reason], and these.
 func result(err error) string {
 	var (
 		refused *RefusedError
 		rule    *RuleError
 		key     *KeyError
-		away    *AwayError
+		away    *redisconn.AwayError
 	)
 	switch {
 	case err == nil:

@@ -25,7 +25,7 @@ const (
 
 // Restore stores all of a partition that has no totals, at once: what it writes before that has other keys. Minutes that
 // have expired are left out, and others that are there go. It returns ErrExists where there are totals and ErrInvalid for
-// numbers that cannot be; then nothing was changed. After an *[AwayError] it may have been done: then it returns ErrExists
+// numbers that cannot be; then nothing was changed. After an *[redisconn.AwayError] it may have been done: then it returns ErrExists
 // when it is tried again.
 func (e *Epoch) Restore(ctx context.Context, partition int32, d *Dump) error {
 	err := d.check()

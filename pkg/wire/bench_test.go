@@ -2,6 +2,8 @@ package wire_test
 
 import (
 	"encoding/json"
+	"slices"
+	"strings"
 	"testing"
 
 	"github.com/linkpulse/linkpulse/pkg/wire"
@@ -62,6 +64,17 @@ func BenchmarkDecode(b *testing.B) {
 			}
 		}
 	})
+	auth := wire.AppendClient(nil, wire.ClientMessage{Type: wire.TypeAuth, Token: strings.Repeat("a", 600)})
+	for name, text := range map[string][]byte{"client-auth": auth, "client-auth-general": append(slices.Clone(auth), ' ')} {
+		b.Run(name, func(b *testing.B) {
+			b.ReportAllocs()
+			for b.Loop() {
+				if _, err := wire.DecodeClient(text); err != nil {
+					b.Fatal(err)
+				}
+			}
+		})
+	}
 	text := wire.AppendUpdate(nil, update())
 	b.Run("server-update", func(b *testing.B) {
 		b.ReportAllocs()

@@ -4,6 +4,7 @@ import (
 	"errors"
 	"fmt"
 	"reflect"
+	"slices"
 	"strings"
 	"testing"
 	"unicode/utf8"
@@ -107,6 +108,25 @@ func TestClientMessagesSurviveTheWire(t *testing.T) {
 	})
 }
 
+// spaced is a message as nobody writes it, which is read the general way. It means the same.
+func spaced(text []byte) []byte { return append(slices.Clone(text), ' ') }
+
+// An auth as everybody writes it has a way of its own, on which it must be read as on the general one.
+func TestDecodeClientReadsAuthAlike(t *testing.T) {
+	t.Parallel()
+	for _, token := range []string{
+		"", "eyJ.a-b_c", `a"b`, `a\"b`, `a\u0041`, `a\`, `","x":"`, `","token":"b`, "a\nb", "a b", "ä", "\x7f", "\x00", `a"}`, "~!#$%&'()*+,/:;<=>?@[]^`{|}",
+		strings.Repeat("a", wire.MaxTokenLen), strings.Repeat("a", wire.MaxTokenLen+1),
+	} {
+		text := []byte(`{"type":"auth","token":"` + token + `"}`)
+		got, err := wire.DecodeClient(text)
+		want, wantErr := wire.DecodeClient(spaced(text))
+		if !reflect.DeepEqual(got, want) || (err == nil) != (wantErr == nil) {
+			t.Errorf("%.60q: %+v, %v; in the general way %+v, %v", text, got, err, want, wantErr)
+		}
+	}
+}
+
 func FuzzDecodeClient(f *testing.F) {
 	for _, m := range invalidMessages(f) {
 		f.Add([]byte(m.Message))
@@ -116,6 +136,9 @@ func FuzzDecodeClient(f *testing.F) {
 	}
 	f.Fuzz(func(t *testing.T, text []byte) {
 		m, err := wire.DecodeClient(text)
+		if general, generalErr := wire.DecodeClient(spaced(text)); (err == nil) != (generalErr == nil) || !reflect.DeepEqual(m, general) {
+			t.Fatalf("%q is %+v, %v; in the general way %+v, %v", text, m, err, general, generalErr)
+		}
 		if err != nil {
 			var refused *wire.DecodeError
 			if !errors.As(err, &refused) || refused.Code == "" || refused.Message == "" || len(refused.Message) > 1024 {

@@ -71,7 +71,7 @@ func CloseTable() []CloseInfo {
 		{CloseTooBig, "too_big", CloseStop, "a message over 16 KiB"},
 		{CloseInternalError, "internal_error", CloseBackOff, "reserved: a defect of the gateway"},
 		{CloseServiceRestart, "service_restart", CloseReconnect, "a drain or a new epoch, after `goodbye`"},
-		{CloseTryAgainLater, "try_again_later", CloseBackOff, "more tokens to verify than the gateway can"},
+		{CloseTryAgainLater, "try_again_later", CloseBackOff, "the token could not be verified now: there are too many, or no keys"},
 		{CloseUnauthenticated, "unauthenticated", CloseStop, "no token, or one that is invalid or expired"},
 		{CloseRevoked, "revoked", CloseStop, "the token was revoked"},
 		{CloseAuthDeadline, "auth_deadline", CloseBackOff, "no `auth` in time"},

@@ -22,6 +22,12 @@ const (
 	// [CloseTooBig]. It fits a subscribe of a thousand links of 13 characters and stops a peer from making the server
 	// buffer what it will refuse anyway.
 	MaxClientMessage = 16 << 10
+	// MaxFirstMessage is the longest message of a client that nobody knows yet: twice what an `auth` with the longest token
+	// has.
+	MaxFirstMessage = 8 << 10
+	// AuthDeadline is how long a connection may stay unauthenticated, from the handshake on. Then it is closed with
+	// [CloseAuthDeadline]. It stops sockets of nobody.
+	AuthDeadline = 5 * time.Second
 	// MaxServerMessage is the longest message of a server in bytes: a `subscribed` of [MaxSubscriptions] links of 128
 	// characters with numbers of 19 digits has 222 KB. Clients set their read limit to it.
 	MaxServerMessage = 256 << 10
@@ -39,6 +45,9 @@ const (
 	MessageInterval   = 100 * time.Millisecond
 	MessageBurst      = 20
 	RateLimitPatience = 3 * time.Second
+	// RefreshCost is how many messages an `auth` that refreshes counts as: verifying a token costs more than any other
+	// message.
+	RefreshCost = 10
 
 	// A client may send a ping every PingInterval, PingBurst of them at once, and is closed with [ClosePolicyViolation]
 	// beyond it: each asks for a pong, so a flood of them would be answered from the server's budget. Browsers send none.
@@ -107,6 +116,6 @@ const (
 	ErrTokenRevoked ErrorCode = "token_revoked"
 	// ErrTooManyConnections says that the subject of the token has as many connections as it may; 4429 follows.
 	ErrTooManyConnections ErrorCode = "too_many_connections"
-	// ErrOverloaded says that there are more tokens to verify than the gateway can. After a first auth 1013 follows.
+	// ErrOverloaded says that there are more tokens to verify than the gateway can, or no keys to verify them with now. After a first auth 1013 follows.
 	ErrOverloaded ErrorCode = "overloaded"
 )

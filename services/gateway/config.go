@@ -22,21 +22,20 @@ type Config struct {
 	Profiles  bool   `help:"Serve /debug/pprof on the admin port: profiles tell what is in memory." default:"false"`
 	Name      string `help:"How this gateway names itself to dashboards; the host's name by default."`
 
+	Access AccessConfig `embed:""`
+
 	Kafka kafkalog.Config     `embed:"" prefix:"kafka-"`
 	Log   telemetry.LogConfig `embed:"" prefix:"log-"`
 
 	Totals string        `help:"Where totals are read when a link is first watched: redis, which the tally keeps, or replay, which folds the log from its start each time and suits a small log without Redis." default:"redis" enum:"redis,replay"`
 	Redis  totals.Config `embed:"" prefix:"redis-"`
 
-	Heartbeat      time.Duration `help:"Interval of heartbeats. A dashboard that is silent for two of them is dropped." default:"15s"`
-	Drain          time.Duration `help:"Over how long dashboards are sent elsewhere, once told to stop." default:"5s"`
-	MaxConnections int           `help:"Connections at a time; more are answered 503. Each costs about 13 KiB, half of it in the kernel." default:"20000"`
-	Origins        []string      `help:"Origins beside its own that browsers may connect from, like https://dash.example.com; * stands for a part of one." placeholder:"ORIGIN"`
-	Hosts          []string      `help:"Names that requests may be addressed to; any by default, those of this machine when listening on loopback." placeholder:"HOST"`
-	RestLinger     time.Duration `help:"For how long a link is counted on after a request for it over plain HTTP, so that a client that polls is answered from memory." default:"10s"`
-	RestLinks      int           `help:"Links that are counted for such requests at a time; the one that was asked for longest ago gives way." default:"20000"`
-	RestRequests   int           `help:"Such requests at a time; more are answered 503. Half of them may wait for Redis." default:"1024"`
-	PageLinks      []string      `help:"Links that the page shows when its address names none." placeholder:"LINK"`
+	Heartbeat    time.Duration `help:"Interval of heartbeats. A dashboard that is silent for two of them is dropped." default:"15s"`
+	Drain        time.Duration `help:"Over how long dashboards are sent elsewhere, once told to stop." default:"5s"`
+	RestLinger   time.Duration `help:"For how long a link is counted on after a request for it over plain HTTP, so that a client that polls is answered from memory." default:"10s"`
+	RestLinks    int           `help:"Links that are counted for such requests at a time; the one that was asked for longest ago gives way." default:"20000"`
+	RestRequests int           `help:"Such requests at a time; more are answered 503. Half of them may wait for Redis." default:"1024"`
+	PageLinks    []string      `help:"Links that the page shows when its address names none." placeholder:"LINK"`
 }
 
 // LoadConfig reads the configuration from arguments (without the program's name) and the environment (NAME=value). The
@@ -57,15 +56,12 @@ const (
 
 // Check returns everything that is wrong with the configuration as a whole.
 func (c *Config) Check() error {
-	errs := []error{c.Kafka.Check()}
+	errs := []error{c.Access.Check(), c.Kafka.Check()}
 	if c.Heartbeat < minHeartbeat || c.Heartbeat > maxHeartbeat {
 		errs = append(errs, fmt.Errorf("--heartbeat: must be from %v to %v", minHeartbeat, maxHeartbeat))
 	}
 	if c.Drain < 0 || c.Drain > maxDrain {
 		errs = append(errs, fmt.Errorf("--drain: must be from 0 to %v", maxDrain))
-	}
-	if c.MaxConnections < 1 {
-		errs = append(errs, errors.New("--max-connections: must be at least 1"))
 	}
 	if c.Totals != totalsReplay {
 		errs = append(errs, c.Redis.Check())
@@ -78,9 +74,6 @@ func (c *Config) Check() error {
 	}
 	if c.RestRequests < 1 {
 		errs = append(errs, errors.New("--rest-requests: must be at least 1"))
-	}
-	for _, o := range c.Origins {
-		errs = append(errs, checkOrigin(o))
 	}
 	for i, l := range c.PageLinks {
 		if err := click.CheckLink(l); err != nil {

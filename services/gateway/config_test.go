@@ -7,12 +7,15 @@ import (
 	"time"
 )
 
-// brokers is what every configuration needs.
-const brokers = "--kafka-brokers=kafka:9092"
+// What every configuration needs.
+const (
+	brokers = "--kafka-brokers=kafka:9092"
+	open    = "--auth=off"
+)
 
 func TestConfigDefaults(t *testing.T) {
 	t.Parallel()
-	cfg, err := LoadConfig([]string{brokers}, nil, io.Discard)
+	cfg, err := LoadConfig([]string{brokers, open}, nil, io.Discard)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -36,15 +39,15 @@ func TestConfigIsRefused(t *testing.T) {
 		"--max-connections=0":    "--max-connections",
 		"--page-links=a b":       "--page-links",
 	} {
-		if _, err := LoadConfig([]string{brokers, arg}, nil, io.Discard); err == nil || !strings.Contains(err.Error(), want) {
+		if _, err := LoadConfig([]string{brokers, open, arg}, nil, io.Discard); err == nil || !strings.Contains(err.Error(), want) {
 			t.Errorf("%s: error %v, want one about %s", arg, err, want)
 		}
 	}
 	// Who reads no totals from Redis need not say where it is.
-	if _, err := LoadConfig([]string{brokers, "--totals=replay", "--redis-addrs=redis"}, nil, io.Discard); err != nil {
+	if _, err := LoadConfig([]string{brokers, open, "--totals=replay", "--redis-addrs=redis"}, nil, io.Discard); err != nil {
 		t.Error(err)
 	}
-	if _, err := LoadConfig([]string{brokers}, []string{"GATEWAY_TOTALS=replay", "GATEWAY_REDIS_ADDRS=a:1"}, io.Discard); err != nil {
+	if _, err := LoadConfig([]string{brokers, open}, []string{"GATEWAY_TOTALS=replay", "GATEWAY_REDIS_ADDRS=a:1"}, io.Discard); err != nil {
 		t.Error(err)
 	}
 }

@@ -20,7 +20,6 @@ import (
 	"net"
 	"net/http"
 	"os"
-	"slices"
 	"sync/atomic"
 	"time"
 
@@ -75,7 +74,7 @@ type Service struct {
 	rest            *rest.Handler
 	page            http.Handler
 	hubMetrics      *hub.Metrics
-	anybody         *auth.Identity // of all connections: one for all, since they keep it
+	identify        *identification // nil: authentication is off
 
 	current  atomic.Pointer[generation]
 	waiting  atomic.Pointer[error] // why there is no current generation
@@ -89,7 +88,7 @@ var (
 
 // New returns a service that listens already and serves once Run runs. An error leaves nothing behind.
 func New(cfg Config, deps Deps) (_ *Service, err error) {
-	s := &Service{cfg: cfg, log: deps.Log, registry: deps.Registry, anybody: auth.Anybody()}
+	s := &Service{cfg: cfg, log: deps.Log, registry: deps.Registry}
 	s.waiting.Store(&errStarting)
 	defer func() {
 		if err != nil {
@@ -118,7 +117,7 @@ func New(cfg Config, deps Deps) (_ *Service, err error) {
 		return nil, err
 	}
 	if err = s.newHandlers(deps); err != nil {
-		s.cluster.Close()
+		s.closeStores()
 		return nil, err
 	}
 	s.addChecks()
@@ -128,21 +127,47 @@ func New(cfg Config, deps Deps) (_ *Service, err error) {
 // newHandlers builds what answers requests.
 func (s *Service) newHandlers(deps Deps) (err error) {
 	origins, hosts := s.access()
-	s.rest, err = rest.New(rest.Config{
+	plain := rest.Config{
 		Linger: s.cfg.RestLinger, MaxLinks: s.cfg.RestLinks, MaxRequests: s.cfg.RestRequests, Origins: origins,
 		HostAllowed: func(host string) bool { return ws.HostAllowed(hosts, host) }, Registry: s.registry,
-	})
-	if err != nil {
+	}
+	socket := ws.Config{
+		Join: s.join, Accepting: s.accepting, Limits: s.cfg.Access.limits(),
+		Address: clientAddress, KnowsProxies: len(s.cfg.Access.TrustedProxies) > 0, QueryTokens: s.cfg.Access.QueryTokens,
+		Patience: wire.SilenceBeats * s.cfg.Heartbeat, Origins: origins, Hosts: hosts,
+		Log: s.log, Metrics: ws.NewMetrics(s.registry),
+	}
+	switch s.cfg.Access.Auth {
+	case authJWT:
+		if s.identify, err = s.newIdentification(deps); err != nil {
+			return err
+		}
+		plain.Auth, socket.Auth = s.identify.checker, s.identify.checker
+	case authOff:
+		if !isLoopback(s.listener.Addr()) {
+			s.log.Warn("authentication is off: whoever can connect sees every link")
+		}
+	default: // nobody is let in because nobody has said
+		return fmt.Errorf("there is no way to authenticate that is called %q", s.cfg.Access.Auth)
+	}
+	if s.rest, err = rest.New(plain); err != nil {
 		return err
 	}
 	s.hubMetrics = hub.NewMetrics(s.registry)
-	s.ws = ws.New(ws.Config{
-		Join: s.join, Accepting: s.accepting, MaxConnections: s.cfg.MaxConnections,
-		Patience: wire.SilenceBeats * s.cfg.Heartbeat, Origins: origins, Hosts: hosts,
-		Log: s.log, Metrics: ws.NewMetrics(s.registry),
-	})
+	s.ws = ws.New(socket)
 	s.totals, err = s.openTotals(deps)
 	return err
+}
+
+// closeStores ends the connections to what is asked and read.
+func (s *Service) closeStores() {
+	if s.totals != nil {
+		s.totals.Close()
+	}
+	if s.identify != nil {
+		s.identify.close()
+	}
+	s.cluster.Close()
 }
 
 // listen opens a listener unless one is given or there is to be none.
@@ -163,29 +188,8 @@ func (s *Service) closeListeners() error {
 	return errors.Join(errs...)
 }
 
-// access returns the origins beside its own whose pages may use the gateway, and the names by which it may be addressed,
-// any where there are none.
-func (s *Service) access() (origins, hosts []string) {
-	origins, hosts = slices.Clone(s.cfg.Origins), s.cfg.Hosts
-	if isLoopback(s.listener.Addr()) {
-		// Somebody's own machine: a page under development may connect, and nobody else's page by a rebound name.
-		for _, host := range []string{"localhost", "127.0.0.1", `\[::1\]`} {
-			origins = append(origins, "http://"+host, "http://"+host+":*")
-		}
-		if len(hosts) == 0 {
-			hosts = []string{"localhost", "127.0.0.1", "::1"}
-		}
-	}
-	return origins, hosts
-}
-
-func isLoopback(addr net.Addr) bool {
-	tcp, ok := addr.(*net.TCPAddr)
-	return ok && tcp.IP.IsLoopback()
-}
-
 // join gives a connection to the hub of the current epoch.
-func (s *Service) join(c *ws.Conn) (ws.Session, error) {
+func (s *Service) join(c *ws.Conn, id *auth.Identity) (ws.Session, error) {
 	if err := s.accepting(); err != nil {
 		return nil, err
 	}
@@ -193,7 +197,7 @@ func (s *Service) join(c *ws.Conn) (ws.Session, error) {
 	if g == nil {
 		return nil, ws.ErrUnavailable
 	}
-	return g.hub.Join(c, s.anybody)
+	return g.hub.Join(c, id)
 }
 
 // accepting tells why no dashboard can connect now.
@@ -203,6 +207,10 @@ func (s *Service) accepting() error {
 		return fmt.Errorf("%w: %w", ws.ErrUnavailable, errDraining)
 	case s.current.Load() == nil:
 		return fmt.Errorf("%w: %w", ws.ErrUnavailable, *s.waiting.Load())
+	case s.identify != nil:
+		if err := s.identify.ready(); err != nil {
+			return fmt.Errorf("%w: %w", ws.ErrUnavailable, err)
+		}
 	}
 	return nil
 }
@@ -221,6 +229,9 @@ func (s *Service) addChecks() {
 		}
 		return nil // the check above says it
 	})
+	if s.identify != nil {
+		s.health.Add("auth", s.identify.ready)
+	}
 	s.health.Add("drain", func() error {
 		if s.draining.Load() {
 			return errDraining
@@ -243,10 +254,7 @@ func (s *Service) AdminAddr() net.Addr {
 // Run serves until ctx ends and dashboards have been sent elsewhere, or something fails for good. It is to be called
 // once. No goroutine is left behind.
 func (s *Service) Run(ctx context.Context) error {
-	defer s.cluster.Close()
-	if s.totals != nil {
-		defer s.totals.Close()
-	}
+	defer s.closeStores()
 	tasks := []lifecycle.Task{
 		{Name: "public server", Run: func(work context.Context) error {
 			return httpserver.Serve(work, httpserver.New(s.routes(), s.log), s.listener, requestGrace)
@@ -260,6 +268,9 @@ func (s *Service) Run(ctx context.Context) error {
 			}
 			return nil
 		}},
+	}
+	if s.identify != nil {
+		tasks = append(tasks, s.identificationTasks()...)
 	}
 	if s.admin != nil {
 		handler := telemetry.AdminHandler(s.registry, &s.health, s.cfg.Profiles)
@@ -278,7 +289,7 @@ func (s *Service) routes() http.Handler {
 	r := chi.NewRouter()
 	r.Get("/livez", s.health.Livez)
 	r.Get("/readyz", s.health.Readyz)
-	r.Get("/ws", s.ws.ServeHTTP)
+	r.Get("/ws", s.behindProxies(s.ws).ServeHTTP)
 	s.rest.Routes(r)
 	r.Handle("/", s.page)
 	r.Handle("/assets/*", s.page)
@@ -300,6 +311,7 @@ func (s *Service) routes() http.Handler {
 // drain sends the dashboards elsewhere.
 func (s *Service) drain(work context.Context) {
 	s.draining.Store(true)
+	s.ws.Dismiss()
 	g := s.current.Load()
 	if g == nil {
 		return

@@ -54,6 +54,8 @@ type world struct {
 	web      *http.Client
 	contract *contract.HTTP
 	redis    *totalstest.Redis // nil: totals come from the log
+	log      *zap.Logger       // nil: silence
+	change   func(*Config)     // of the gateway's configuration; nil: none
 
 	stop context.CancelFunc
 	done chan error
@@ -102,7 +104,10 @@ func (w *world) start() {
 	if err != nil {
 		w.t.Fatal(err)
 	}
-	w.service, err = New(w.config("gw-test"), Deps{Log: zap.NewNop(), Registry: w.registry, Listener: listener, Dial: w.dial})
+	if w.log == nil {
+		w.log = zap.NewNop()
+	}
+	w.service, err = New(w.config("gw-test"), Deps{Log: w.log, Registry: w.registry, Listener: listener, Dial: w.dial})
 	if err != nil {
 		w.t.Fatal(err)
 	}
@@ -118,11 +123,14 @@ func (w *world) start() {
 func (w *world) config(name string) Config {
 	cfg := Config{
 		Name: name, Kafka: kafkalog.Config{Brokers: w.fake.ListenAddrs()},
-		Heartbeat: 15 * time.Second, Drain: 5 * time.Second, MaxConnections: 100,
+		Heartbeat: 15 * time.Second, Drain: 5 * time.Second, Access: AccessConfig{Auth: authOff, MaxConnections: 100},
 		Totals: totalsReplay, RestLinger: 10 * time.Second, RestLinks: 100, RestRequests: 10,
 	}
 	if w.redis != nil {
 		cfg.Totals, cfg.Redis = totalsRedis, totalstest.Config()
+	}
+	if w.change != nil {
+		w.change(&cfg)
 	}
 	return cfg
 }

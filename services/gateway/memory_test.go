@@ -11,6 +11,7 @@ import (
 	"net/http"
 	"os"
 	"os/exec"
+	"regexp"
 	"runtime"
 	"runtime/debug"
 	"slices"
@@ -25,6 +26,7 @@ import (
 	"go.uber.org/zap"
 
 	"github.com/linkpulse/linkpulse/pkg/auth"
+	"github.com/linkpulse/linkpulse/pkg/auth/mint"
 	"github.com/linkpulse/linkpulse/pkg/httpserver"
 	"github.com/linkpulse/linkpulse/pkg/wire"
 	"github.com/linkpulse/linkpulse/services/gateway/internal/hub"
@@ -41,8 +43,43 @@ func TestMemoryPerConnection(t *testing.T) { //nolint:paralleltest // others wou
 	if raceEnabled {
 		t.Skip("the race detector's own memory would be measured")
 	}
+	if as := way(os.Getenv(memoryEnv)); as != "" {
+		measureConnections(t, as)
+		return
+	}
+	for _, as := range []way{wayNone, wayHeader, wayMessage} {
+		t.Run(string(as), func(t *testing.T) {
+			// A process each: what another one has freed would be taken for nothing.
+			cmd := exec.CommandContext(t.Context(), os.Args[0], "-test.run=^TestMemoryPerConnection$", "-test.v")
+			cmd.Env = append(os.Environ(), fmt.Sprintf("%s=%s", memoryEnv, as))
+			out, err := cmd.CombinedOutput()
+			t.Logf("%s", regexp.MustCompile(`\d+ bytes per .*`).Find(out))
+			if err != nil {
+				t.Errorf("%v\n%s", err, out)
+			}
+		})
+	}
+}
+
+// memoryEnv makes the test of the memory measure connections that come in this way.
+const memoryEnv = "GATEWAY_TEST_MEMORY"
+
+// way is how dashboards say who they are.
+type way string
+
+const (
+	wayNone    way = "none" // they need not
+	wayHeader  way = "header"
+	wayMessage way = "message"
+)
+
+func measureConnections(t *testing.T, as way) {
+	t.Helper()
+	// What is measured are spans in use. Collected rarely, the garbage of a thousand handshakes in a row spreads what stays
+	// over more of them than it needs, by half a kilobyte a connection and never the same.
+	defer debug.SetGCPercent(debug.SetGCPercent(20))
 	const connections = 1000
-	b := newBench(t, 2*time.Second)
+	b := newBenchWith(t, 2*time.Second, as)
 	// What there is once for everybody is there before: the links, the loops' buffers, what the runtime keeps of the
 	// handshakes.
 	endWarm := b.dashboards(300)
@@ -83,6 +120,8 @@ type bench struct {
 	counts   *benchCounts
 	ws       *ws.Handler
 	registry *prometheus.Registry
+	way      way
+	key      string // of a file that signs the tokens of dashboards
 
 	mu      sync.Mutex
 	sockets []net.Conn // the server's ends, below everything
@@ -106,16 +145,51 @@ func (l recordingListener) Accept() (net.Conn, error) {
 
 func newBench(tb testing.TB, heartbeat time.Duration) *bench {
 	tb.Helper()
+	return newBenchWith(tb, heartbeat, wayNone)
+}
+
+// tokens verifies as a gateway does, but for what it remembers of tokens, which is bounded and of no connection.
+type tokens struct{ *auth.Verifier }
+
+func (v tokens) Token(ctx context.Context, token string) (*auth.Identity, error) {
+	return v.Verify(ctx, token)
+}
+
+func (tokens) Ticket(context.Context, string, string) (*auth.Identity, error) {
+	return nil, errors.New("there are none")
+}
+
+func (tokens) Revoked(*auth.Identity) bool { return false }
+
+// newAuth returns what dashboards that say who they are need, and what their tokens are signed with.
+func newAuth(tb testing.TB) (_ ws.Authenticator, key string) {
+	tb.Helper()
+	private, public, err := mint.Create(tb.TempDir(), "k1")
+	if err != nil {
+		tb.Fatal(err)
+	}
+	v, err := auth.New(auth.Config{KeyFiles: []string{public}, Audience: mint.DefaultAudience, MaxLifetime: time.Hour})
+	if err != nil {
+		tb.Fatal(err)
+	}
+	return tokens{v}, private
+}
+
+func newBenchWith(tb testing.TB, heartbeat time.Duration, as way) *bench {
+	tb.Helper()
 	registry := prometheus.NewRegistry()
-	b := &bench{tb: tb, counts: &benchCounts{links: map[string]*benchLink{}}, registry: registry}
+	b := &bench{tb: tb, counts: &benchCounts{links: map[string]*benchLink{}}, registry: registry, way: as}
 	// One loop, as the raw loop that it is compared with.
-	id := auth.Anybody()
 	h := hub.New(hub.Config{Gateway: "bench", Epoch: 1, Heartbeat: heartbeat, Loops: 1, Counts: b.counts, Metrics: hub.NewMetrics(registry)})
-	b.ws = ws.New(ws.Config{
-		Join:      func(c *ws.Conn) (ws.Session, error) { return h.Join(c, id) },
-		Accepting: func() error { return nil }, MaxConnections: 1 << 20, Patience: 2 * heartbeat,
+	cfg := ws.Config{
+		Join:      func(c *ws.Conn, id *auth.Identity) (ws.Session, error) { return h.Join(c, id) },
+		Accepting: func() error { return nil }, Limits: ws.Limits{Connections: 1 << 20}, Patience: 2 * heartbeat, Address: clientAddress,
 		Log: zap.NewNop(), Metrics: ws.NewMetrics(registry),
-	})
+	}
+	if as != wayNone {
+		cfg.Auth, b.key = newAuth(tb)
+	}
+	b.ws = ws.New(cfg)
 	l, err := httpserver.Listen("127.0.0.1:0")
 	if err != nil {
 		tb.Fatal(err)
@@ -157,7 +231,7 @@ func (b *bench) flushes() int {
 func (b *bench) dashboards(n int) (end func()) {
 	b.tb.Helper()
 	cmd := exec.CommandContext(context.WithoutCancel(b.tb.Context()), os.Args[0]) // its end is ours to ask for, and to wait for
-	cmd.Env = append(os.Environ(), fmt.Sprintf("%s=%s %d", dashboardsEnv, b.addr, n))
+	cmd.Env = append(os.Environ(), fmt.Sprintf("%s=%s %d %s %s", dashboardsEnv, b.addr, n, b.way, b.key))
 	cmd.Stderr = os.Stderr
 	in, err := cmd.StdinPipe()
 	if err != nil {
@@ -261,22 +335,39 @@ func (l *benchLink) Release(w hub.Watcher) {
 	l.watchers = slices.DeleteFunc(l.watchers, func(o hub.Watcher) bool { return o == w })
 }
 
-// dashboardsEnv makes this test binary a process of dashboards instead: "address connections".
+// dashboardsEnv makes this test binary a process of dashboards instead: "address connections way key".
 const dashboardsEnv = "GATEWAY_TEST_DASHBOARDS"
 
 // runDashboards is that process. It ends with its standard input.
 func runDashboards(spec string) error {
 	f := strings.Fields(spec)
-	if len(f) != 2 {
+	if len(f) < 3 {
 		return fmt.Errorf("%s is %q", dashboardsEnv, spec)
 	}
 	n, err := strconv.Atoi(f[1])
 	if err != nil {
 		return err
 	}
+	sign := func(int) (string, error) { return "", nil }
+	if as := way(f[2]); as != wayNone {
+		signer, err := mint.Load(f[3])
+		if err != nil {
+			return err
+		}
+		sign = func(i int) (string, error) {
+			token, _, err := signer.Sign(mint.Claims{
+				Subject: fmt.Sprintf("user-%d@example.com", i), Links: []string{"acme:*", "link-*", "x7Kp2"}, Lifetime: 10 * time.Minute,
+			})
+			return token, err
+		}
+	}
 	failed := make(chan error, n)
 	for i := range n {
-		c, err := dialRaw(f[0])
+		token, err := sign(i)
+		if err != nil {
+			return err
+		}
+		c, err := dialRaw(f[0], token, way(f[2]))
 		if err != nil {
 			return err
 		}
@@ -306,16 +397,20 @@ type rawClient struct {
 	r *bufio.Reader
 }
 
-func dialRaw(addr string) (*rawClient, error) {
+func dialRaw(addr, token string, as way) (*rawClient, error) {
 	nc, err := net.Dial("tcp4", addr)
 	if err != nil {
 		return nil, err
 	}
 	c := &rawClient{Conn: nc, r: bufio.NewReaderSize(nc, 4096)}
+	header := ""
+	if as == wayHeader {
+		header = "Authorization: Bearer " + token + "\r\n"
+	}
 	_, err = fmt.Fprintf(nc, "GET /ws HTTP/1.1\r\nHost: %s\r\nConnection: Upgrade\r\nUpgrade: websocket\r\n"+
 		"User-Agent: Mozilla/5.0 (X11; Linux x86_64) AppleWebKit/537.36 (KHTML, like Gecko) Chrome/140.0.0.0 Safari/537.36\r\n"+
 		"Cookie: session=%s\r\nAccept-Language: en-GB,en;q=0.9\r\n"+
-		"Sec-WebSocket-Version: 13\r\nSec-WebSocket-Key: dGhlIHNhbXBsZSBub25jZQ==\r\n\r\n", addr, strings.Repeat("x", 500))
+		"Sec-WebSocket-Version: 13\r\n%sSec-WebSocket-Key: dGhlIHNhbXBsZSBub25jZQ==\r\n\r\n", addr, strings.Repeat("x", 500), header)
 	if err != nil {
 		return nil, err
 	}
@@ -326,6 +421,9 @@ func dialRaw(addr string) (*rawClient, error) {
 	_ = resp.Body.Close()
 	if resp.StatusCode != http.StatusSwitchingProtocols {
 		return nil, fmt.Errorf("handshake: %s", resp.Status)
+	}
+	if as == wayMessage {
+		return c, c.send(0x81, wire.AppendClient(nil, wire.ClientMessage{Type: wire.TypeAuth, Token: token}))
 	}
 	return c, nil
 }

@@ -401,7 +401,7 @@ func TestStartWithoutRedis(t *testing.T) {
 		if status, body := w.get("/links/" + link + "/clicks"); status != http.StatusServiceUnavailable {
 			t.Fatalf("REST answers %d %s", status, body)
 		}
-		if status, body := w.get("/v1/counts?links=" + link); status != http.StatusOK || body != `{"epoch":1,"links":[],"syncing":["`+link+`"]}`+"\n" {
+		if status, body := w.get("/v1/counts?links=" + link); status != http.StatusOK || body != `{"epoch":1,"links":[],"denied":[],"syncing":["`+link+`"]}`+"\n" {
 			t.Fatalf("REST answers %d %s", status, body)
 		}
 		if status, body := w.get("/readyz"); status != http.StatusOK {

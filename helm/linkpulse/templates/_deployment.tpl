@@ -1,6 +1,7 @@
 {{/*
 The pod template of a service. Both services have the same shape; what differs is passed in:
-(dict "root" $ "component" "gateway" "prefix" "GATEWAY" "values" .Values.gateway "env" (list of further variables)).
+(dict "root" $ "component" "gateway" "prefix" "GATEWAY" "values" .Values.gateway "env" (list of further variables)), and
+with "mounts" and "volumes" lists of those.
 */}}
 {{- define "linkpulse.podTemplate" -}}
 {{- $values := .values -}}
@@ -86,10 +87,14 @@ spec:
       {{- end }}
       {{- include "linkpulse.containerSecurity" . | nindent 6 }}
       resources: {{- toYaml $values.resources | nindent 8 }}
-      {{- with printf "%s\n%s" (include "linkpulse.kafkaMounts" .root) (include "linkpulse.redisMounts" .root) | trim }}
+      {{- $mounts := "" -}}
+      {{- with .mounts }}{{ $mounts = toYaml . }}{{ end -}}
+      {{- with printf "%s\n%s\n%s" (include "linkpulse.kafkaMounts" .root | trim) (include "linkpulse.redisMounts" .root | trim) $mounts | trim }}
       volumeMounts: {{- . | nindent 8 }}
       {{- end }}
-  {{- with printf "%s\n%s" (include "linkpulse.kafkaVolumes" .root) (include "linkpulse.redisVolumes" .root) | trim }}
+  {{- $volumes := "" -}}
+  {{- with .volumes }}{{ $volumes = toYaml . }}{{ end -}}
+  {{- with printf "%s\n%s\n%s" (include "linkpulse.kafkaVolumes" .root | trim) (include "linkpulse.redisVolumes" .root | trim) $volumes | trim }}
   volumes: {{- . | nindent 4 }}
   {{- end }}
 {{- end -}}

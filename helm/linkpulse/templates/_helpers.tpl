@@ -225,6 +225,21 @@ securityContext:
 {{- fail "redis.auth.usernameKey is set: redis.auth.existingSecret must name the secret that holds it" -}}
 {{- end -}}
 {{- end -}}
+{{- with .Values.gateway.auth -}}
+{{- $keys := or .jwksURL .keys.existingSecret .sharedSecret.existingSecret -}}
+{{- if not .mode -}}
+{{- fail "gateway.auth.mode is not set: jwt asks dashboards for tokens, and gateway.auth.jwksURL, keys or sharedSecret says which keys sign them; with disabled whoever can connect sees every link" -}}
+{{- end -}}
+{{- if and (eq .mode "jwt") (not $keys) -}}
+{{- fail "gateway.auth.mode is jwt: gateway.auth.jwksURL, gateway.auth.keys.existingSecret or gateway.auth.sharedSecret.existingSecret must say which keys sign tokens" -}}
+{{- end -}}
+{{- if and (eq .mode "disabled") $keys -}}
+{{- fail "gateway.auth.mode is disabled and there are keys: nobody would look at tokens" -}}
+{{- end -}}
+{{- if and .jwksURL (not .issuer) -}}
+{{- fail "gateway.auth.jwksURL is set: gateway.auth.issuer must say whose tokens are meant" -}}
+{{- end -}}
+{{- end -}}
 {{- if and (eq .Values.topic.create "job") (gt (int .Values.topic.minInsyncReplicas) (int .Values.topic.replicationFactor)) -}}
 {{- fail "topic.minInsyncReplicas is above topic.replicationFactor: no click could ever be acknowledged" -}}
 {{- end -}}

@@ -9,12 +9,13 @@ import (
 	"github.com/redis/rueidis"
 
 	"github.com/linkpulse/linkpulse/pkg/fold"
+	"github.com/linkpulse/linkpulse/pkg/tickets/ticketstest"
 	"github.com/linkpulse/linkpulse/pkg/totals"
 	"github.com/linkpulse/linkpulse/pkg/totals/totalstest"
 	"github.com/linkpulse/linkpulse/services/linkpulse/internal/redistest"
 )
 
-// TestTotalsConform runs on real Redises what package totals promises of every Redis: the one in memory, on which all other
+// TestTotalsConform runs on real Redises what the packages totals and tickets promise of every Redis: the one in memory, on which all other
 // tests stand, has its own interpreter of Lua and its own idea of expiry, and neither slots nor replicas.
 func TestTotalsConform(t *testing.T) {
 	t.Parallel()
@@ -46,6 +47,7 @@ func conform(t *testing.T, cfg totals.Config, raw rueidis.ClientOption) {
 	}
 	t.Cleanup(client.Close)
 	totalstest.Conform(t, totalstest.Server{Config: cfg, Raw: client})
+	ticketstest.Conform(t, ticketstest.Server{Config: cfg, Raw: client})
 }
 
 // failover kills the master in the middle of a log. Its replica takes over, with what it had, and an owner that does as

@@ -16,6 +16,8 @@
 // TestEmbedded and TestKafka run one suite of cases over real sockets, on the embedded broker and on Apache Kafka in
 // containers.
 //
+// TestPeers has clients that other people wrote talk to a gateway.
+//
 // TestTotalsOnRealParts runs the services as processes of their own on real Kafka and real Redis, and kills, freezes,
 // empties and takes back in time what there is.
 //

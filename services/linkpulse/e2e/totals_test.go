@@ -115,7 +115,8 @@ func newFleet(t *testing.T) *fleet {
 	for i := range 2 {
 		f.twins = append(f.twins, newProcess(t, dir, "ingest", fmt.Sprint("twin-", i), kafka, "--tally=off"))
 		f.tallies = append(f.tallies, newProcess(t, dir, "ingest", fmt.Sprint("tally-", i), kafka, redis, "--api=off"))
-		f.gateways = append(f.gateways, newProcess(t, dir, "gateway", fmt.Sprint("gateway-", i), kafka, redis, "--heartbeat=5s", "--drain=2s"))
+		f.gateways = append(f.gateways, newProcess(t, dir, "gateway", fmt.Sprint("gateway-", i), kafka, redis, "--heartbeat=5s", "--drain=2s",
+			"--auth=off", "--max-address-connections=0", "--max-handshakes=0"))
 	}
 	for _, p := range append(append([]*process{f.ingest}, f.tallies...), f.gateways...) {
 		p.start(t)

@@ -64,7 +64,11 @@ func (s *Stack) newGateway(i int) *node {
 }
 
 func (s *Stack) gatewayArgs(name, addr string) []string {
-	args := []string{"--addr=" + addr, "--admin-addr=", "--name=" + name, s.brokersArg()}
+	// Everybody may see everything, and all of them are on one machine.
+	args := []string{
+		"--addr=" + addr, "--admin-addr=", "--name=" + name, s.brokersArg(),
+		"--auth=off", "--max-address-connections=0", "--max-handshakes=0",
+	}
 	if s.cfg.Heartbeat > 0 {
 		args = append(args, "--heartbeat="+s.cfg.Heartbeat.String())
 	}
@@ -74,7 +78,7 @@ func (s *Stack) gatewayArgs(name, addr string) []string {
 	if len(s.cfg.PageLinks) > 0 {
 		args = append(args, "--page-links="+strings.Join(s.cfg.PageLinks, ","))
 	}
-	return args
+	return append(args, s.cfg.GatewayArgs...)
 }
 
 func (s *Stack) brokersArg() string {

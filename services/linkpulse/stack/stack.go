@@ -69,6 +69,9 @@ type Config struct {
 	GatewayAddrs []string
 	// Heartbeat and Drain are the gateways'; 0 is their default.
 	Heartbeat, Drain time.Duration
+	// GatewayArgs are more settings of the gateways, which win over those that the stack gives them: it switches
+	// authentication and the limits of addresses and handshakes off.
+	GatewayArgs []string
 	// PageLinks are the links that the gateways' page shows when its URL names none.
 	PageLinks []string
 }

@@ -39,17 +39,33 @@ func newManual(tb testing.TB, sessions, subscriptions int) *manual {
 		Metrics: NewMetrics(prometheus.NewRegistry()),
 	})
 	m.l = h.loops[0]
+	id := auth.Anybody()
 	for range sessions {
-		c := &sink{}
-		s, err := h.Join(c, auth.Anybody())
-		if err != nil {
-			tb.Fatal(err)
-		}
-		m.l.mail.put(post{session: s, kind: postSubscribe, links: m.links, interval: -1})
-		m.sinks = append(m.sinks, c)
+		m.join(tb, id, m.links)
 	}
 	m.turn()
 	return m
+}
+
+// join adds a session that is subscribed to links.
+func (m *manual) join(tb testing.TB, id *auth.Identity, links []string) *Session {
+	tb.Helper()
+	c := &sink{}
+	s, err := m.l.hub.Join(c, id)
+	if err != nil {
+		tb.Fatal(err)
+	}
+	m.l.mail.put(post{session: s, kind: postSubscribe, links: links, interval: -1})
+	m.sinks = append(m.sinks, c)
+	return s
+}
+
+// writes returns how many writes there were.
+func (m *manual) writes() (n int) {
+	for _, c := range m.sinks {
+		n += c.writes
+	}
+	return n
 }
 
 // turn turns the loop until there is nothing to do.

@@ -16,7 +16,7 @@ func (l *loop) firstBeat(s *Session) {
 
 // beat makes a session's next write carry heartbeat and ping, unless one has carried them of late.
 func (l *loop) beat(s *Session) {
-	if s.has(closing) {
+	if s.has(closing) || l.heed(s) {
 		return
 	}
 	every := l.hub.beatEvery
@@ -27,27 +27,29 @@ func (l *loop) beat(s *Session) {
 	s.flags |= beatDue
 	l.touch(s, true)
 	l.after(s, l.now+every, kindBeat)
-	if heard := s.heard.Load(); l.now-heard >= every {
-		l.after(s, heard+wire.SilenceBeats*every, kindSilence)
+	if silent := l.silence(s); silent >= every {
+		l.after(s, l.now-silent+wire.SilenceBeats*every, kindSilence)
 	}
 }
 
 // judge drops a session whose peer has given no sign of life for two intervals: no message, no pong, and, where the
 // connection was blocked, no byte taken. Being slow is none of these.
 func (l *loop) judge(s *Session) {
-	if l.now-s.heard.Load() >= wire.SilenceBeats*l.hub.beatEvery {
+	if l.silence(s) >= wire.SilenceBeats*l.hub.beatEvery {
 		l.drop(s, dropSilent)
 	}
 }
+
+// silence returns how long ago a session's peer gave the last sign of life, in milliseconds. One that came since the turn
+// began is negative.
+func (l *loop) silence(s *Session) int64 { return stampOf(l.now).until(stamp(s.heard.Load())) }
 
 // drop removes a session and its connection at once.
 func (l *loop) drop(s *Session, why dropReason) {
 	if s.has(gone) {
 		return
 	}
-	for len(s.subs) > 0 {
-		l.remove(s, uint32(len(s.subs)-1)) //nolint:gosec // at most wire.MaxSubscriptions
-	}
+	l.removeAll(s)
 	if s.has(blocked) {
 		l.hub.metrics.blocked.Dec()
 	}

@@ -23,6 +23,8 @@ func (l *loop) handle(p *post) {
 	switch {
 	case p.kind == postDrain:
 		l.drainAll(p.drain)
+	case p.kind == postRevoke:
+		l.sweep.waiting = append(l.sweep.waiting, p.revocation)
 	case p.kind == postJoin:
 		l.enrol(s)
 	case s.has(gone):
@@ -33,6 +35,8 @@ func (l *loop) handle(p *post) {
 	case s.has(closing): // it is told nothing any more
 	case p.kind == postClose:
 		l.farewell(s, wire.CloseCode(p.code))
+	case l.expired(s): // a refresh comes too late now
+		l.condemn(s, wire.CloseUnauthenticated)
 	default:
 		l.answer(s) // answers go out in the order of the requests
 		switch p.kind {
@@ -198,6 +202,13 @@ func (l *loop) remove(s *Session, i uint32) {
 	s.subs = s.subs[:last]
 	if last == 0 {
 		s.subs, s.dirty = nil, dirtySet{}
+	}
+}
+
+// removeAll ends all subscriptions of a session.
+func (l *loop) removeAll(s *Session) {
+	for len(s.subs) > 0 {
+		l.remove(s, uint32(len(s.subs)-1)) //nolint:gosec // at most wire.MaxSubscriptions
 	}
 }
 

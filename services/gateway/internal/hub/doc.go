@@ -15,6 +15,9 @@
 //     to until it has been written, which is TCP's own backpressure.
 //   - A subscription is live only once its `subscribed` is in front of everything else to be written, so no update can
 //     overtake it: an update that did would break the next delta.
+//   - A session sees what its identity covers, which is looked at before anything else is done with a link, and again when
+//     the identity changes. One whose identity ends, by time or by revocation, is cut off in the turn that finds it, and told
+//     why in its turn.
 //   - Leading edge, natural batching: a change goes out at once, and what arrives while it is going out makes up the next
 //     write. There is no tick. All that a session is owed at that moment goes out in one write.
 package hub

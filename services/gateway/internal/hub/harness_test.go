@@ -90,13 +90,18 @@ func (h *harness) connect(r reporter) *client {
 func (h *harness) connectAs(r reporter, id *auth.Identity) *client {
 	h.t.Helper()
 	c := &client{r: r, contract: h.contract, start: time.Now(), held: map[string]*held{}}
+	h.join(c, id)
+	synctest.Wait()
+	return c
+}
+
+func (h *harness) join(c *client, id *auth.Identity) {
+	h.t.Helper()
 	s, err := h.hub.Join(c, id)
 	if err != nil {
 		h.t.Fatalf("Join: %v", err)
 	}
 	c.session = s
-	synctest.Wait()
-	return c
 }
 
 // metric returns the sum of a metric over its labels.
@@ -176,6 +181,8 @@ type client struct {
 	closed   bool // CloseNow was called
 	code     int  // of the close frame that was sent, 0: none
 	bytes    int
+	judge    *judge        // of what it may be sent, nil: none
+	answers  *Session      // pings, nil: it does not
 	pace     time.Duration // least time between updates that the client checks, 0: none
 }
 
@@ -187,6 +194,9 @@ func (c *client) TryWrite(b []byte, last bool) (bool, error) {
 		c.r.Errorf("a write while the connection still sends")
 	case c.code != 0:
 		c.r.Errorf("a write behind the close frame")
+	}
+	if c.judge != nil {
+		c.judge.look(b)
 	}
 	if c.stalled {
 		c.rest, c.pending = append(c.rest, b...), true
@@ -227,6 +237,13 @@ func (c *client) resume() {
 	if owed {
 		c.session.Drained()
 	}
+}
+
+// answerPings makes the client give a sign of life for each ping.
+func (c *client) answerPings() {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	c.answers = c.session
 }
 
 // kept returns when the pings came.
@@ -291,6 +308,9 @@ func (c *client) take(b []byte) {
 			}
 		case 9:
 			c.pings = append(c.pings, time.Since(c.start))
+			if c.answers != nil {
+				c.answers.Heard()
+			}
 		default:
 			c.r.Errorf("opcode %d", op)
 		}

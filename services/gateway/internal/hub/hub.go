@@ -24,6 +24,11 @@ type Config struct {
 	Loops int
 	// Counts is where counts come from.
 	Counts Counts
+	// Revoked tells whether an identity has been revoked; nil: none ever is. It is called by the loops, concurrently, for each
+	// session that joins or refreshes, and must be quick. See [Hub.Revoke].
+	Revoked func(id *auth.Identity) bool
+	// TimeOfDay is the clock that identities end by; nil is the system's. It may jump: all else goes by the monotonic clock.
+	TimeOfDay func() time.Time
 	// Metrics takes what happens.
 	Metrics *Metrics
 }

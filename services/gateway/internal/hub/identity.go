@@ -10,8 +10,54 @@ import (
 // adopt makes id the identity of a session, ends what it does not cover, and says `ready`.
 func (l *loop) adopt(s *Session, id *auth.Identity) {
 	s.id = id
+	if l.revoked(id) {
+		l.condemn(s, wire.CloseRevoked)
+		return
+	}
+	if l.heed(s) {
+		return
+	}
 	l.withdraw(s)
 	l.ready(s)
+}
+
+// left returns how many milliseconds of the time of day are left until a session's identity ends; false: it never does.
+func (l *loop) left(s *Session) (ms int64, ends bool) {
+	at := s.id.Ends()
+	if at.IsZero() {
+		return 0, false
+	}
+	return at.UnixMilli() - l.unix, true
+}
+
+// expired tells whether a session's identity has ended. Its entry in the wheel may not have been looked at yet.
+func (l *loop) expired(s *Session) bool {
+	ms, ends := l.left(s)
+	return ends && ms <= 0
+}
+
+// heed sees to it that a session ends when its identity does: at once, which it tells; by an entry in the wheel, where that is
+// before the next heartbeat; and not at all otherwise, since every heartbeat heeds again. So an identity that is good for
+// hours takes no memory, and one that is replaced in time leaves nothing behind. An identity ends by the time of day, and the
+// wheel turns by the monotonic clock, so neither the entry nor the lack of one says that it has ended or has not: only the
+// comparison here does. Where the time of day jumps ahead, sessions end a heartbeat later at most, and where it jumps back,
+// they go on.
+func (l *loop) heed(s *Session) (ended bool) {
+	ms, ends := l.left(s)
+	switch {
+	case !ends || ms > l.hub.beatEvery: // no heartbeat is further away than that
+		return false
+	case ms <= 0:
+		l.condemn(s, wire.CloseUnauthenticated)
+		return true
+	}
+	if s.has(ending) && s.endAt.until(stampOf(l.now+ms)) <= 0 {
+		return false // that one fires first, and heeds again
+	}
+	s.flags |= ending
+	s.endAt = stampOf(l.now + ms)
+	l.after(s, l.now+ms, kindExpire)
+	return false
 }
 
 // divide returns which of links a session's identity covers, and which not. It comes before anything else is done with a

@@ -1,7 +1,6 @@
 package hub
 
 import (
-	"encoding/json"
 	"slices"
 	"strings"
 	"testing"
@@ -21,24 +20,6 @@ func may(patterns ...string) *auth.Identity {
 	return &auth.Identity{Subject: "somebody", Grants: g}
 }
 
-// names returns the links of an `unsubscribed`, or those that a `subscribed` has counts of, in order.
-func (m message) names(t *testing.T) (names []string) {
-	t.Helper()
-	for _, raw := range m.Links {
-		var name struct{ Link string }
-		err := json.Unmarshal(raw, &name)
-		if raw[0] == '"' {
-			err = json.Unmarshal(raw, &name.Link)
-		}
-		if err != nil {
-			t.Fatal(err)
-		}
-		names = append(names, name.Link)
-	}
-	slices.Sort(names)
-	return names
-}
-
 // A connection may see some links only; the others are named, whether they exist or not, and no watch is begun for them.
 func TestDenied(t *testing.T) {
 	t.Parallel()
@@ -52,7 +33,7 @@ func TestDenied(t *testing.T) {
 		c.session.Subscribe(slices.Concat([]string{"mine", "my:own"}, denied), -1)
 		synctest.Wait()
 		got := c.of("subscribed")
-		if len(got) != 1 || !slices.Equal(got[0].names(t), []string{"mine", "my:own"}) || !slices.Equal(got[0].Denied, denied) {
+		if len(got) != 1 || !slices.Equal(linkNames(got[0].Links), []string{"mine", "my:own"}) || !slices.Equal(got[0].Denied, denied) {
 			t.Fatalf("subscribed %+v, want two links, and %q denied", got, denied)
 		}
 		if n := h.counts.watched(); n != 3 { // both, and the one of the other connection
@@ -176,11 +157,11 @@ func TestRefresh(t *testing.T) {
 			t.Fatalf("messages %v, want unsubscribed and ready behind the answer that was asked for before", types)
 		}
 		dropped := c.all()[last]
-		if want := []string{"a:1", "a:2", "a:asked", "a:syncing"}; !slices.Equal(dropped.names(t), want) || dropped.Reason == nil || *dropped.Reason != "grant" {
-			t.Fatalf("unsubscribed %q for %v, want %q for a grant", dropped.names(t), dropped.Reason, want)
+		if want := []string{"a:1", "a:2", "a:asked", "a:syncing"}; !slices.Equal(linkNames(dropped.Links), want) || dropped.Reason == nil || *dropped.Reason != "grant" {
+			t.Fatalf("unsubscribed %q for %v, want %q for a grant", linkNames(dropped.Links), dropped.Reason, want)
 		}
 		for _, m := range c.all()[last+1:] {
-			if strings.HasPrefix(m.Link, "a:") || len(m.names(t)) > 0 && strings.HasPrefix(m.names(t)[0], "a:") {
+			if strings.HasPrefix(m.Link, "a:") || len(linkNames(m.Links)) > 0 && strings.HasPrefix(linkNames(m.Links)[0], "a:") {
 				t.Fatalf("%+v behind the unsubscribed", m)
 			}
 		}
@@ -238,7 +219,7 @@ func TestRefreshThatDropsEverything(t *testing.T) {
 		c.session.Refresh(may("other"))
 		synctest.Wait()
 		got := c.of("unsubscribed")
-		if len(got) != 1 || !slices.Equal(got[0].names(t), slices.Sorted(slices.Values(long))) {
+		if len(got) != 1 || !slices.Equal(linkNames(got[0].Links), slices.Sorted(slices.Values(long))) {
 			t.Fatalf("%d unsubscribed, want one with every link", len(got))
 		}
 		if size := c.size() - before; size > wire.MaxServerMessage {
@@ -278,7 +259,7 @@ func TestUnsubscribeOfDeniedLinks(t *testing.T) {
 		c.session.Unsubscribe([]string{"b", "a", "c"})
 		synctest.Wait()
 		got := c.of("unsubscribed")
-		if len(got) != 1 || !slices.Equal(got[0].names(t), []string{"a", "b", "c"}) || got[0].Reason != nil {
+		if len(got) != 1 || !slices.Equal(linkNames(got[0].Links), []string{"a", "b", "c"}) || got[0].Reason != nil {
 			t.Fatalf("unsubscribed %+v", got)
 		}
 		if all.holds("b") != 0 || h.counts.watched() != 2 {

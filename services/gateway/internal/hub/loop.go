@@ -30,6 +30,8 @@ type loop struct {
 	// through express, what touches many (a popular link, heartbeats, a drain) through bulk, which is served when
 	// express is empty: a fan-out to ten thousand does not delay anybody else's update.
 	express, bulk queue
+	condemned     queue // those whose identity is good no more, and who have not been told yet
+	sweep         sweep // looks for those whose identity was revoked
 
 	posts    []post
 	news     []*topic
@@ -78,6 +80,9 @@ func (l *loop) run(ctx context.Context) {
 func (l *loop) turn() (more bool) {
 	began := time.Now()
 	l.now, l.unix = began.Sub(l.start).Milliseconds(), began.UnixMilli()
+	if clock := l.hub.cfg.TimeOfDay; clock != nil {
+		l.unix = clock().UnixMilli()
+	}
 	l.posts, l.news = l.mail.take(l.posts, l.news)
 	for i := range l.posts {
 		l.handle(&l.posts[i])
@@ -92,7 +97,9 @@ func (l *loop) turn() (more bool) {
 		l.news[i] = nil
 	}
 	l.news = l.news[:0]
-	more = l.flushPortion()
+	more = l.sweepSome()
+	more = l.dismiss() || more
+	more = l.flushPortion() || more
 	l.stats.publish(l.hub.metrics, began)
 	return more
 }
@@ -125,6 +132,11 @@ func (l *loop) fire(e entry) {
 			s.paceAt = 0
 			l.touch(s, false)
 		}
+	case kindExpire:
+		if s.has(ending) && s.endAt == stampOf(e.at) {
+			s.flags &^= ending
+			l.heed(s)
+		}
 	case kindGoodbye:
 		l.goodbye(s)
 	case kindClose:
@@ -138,7 +150,7 @@ func (l *loop) after(s *Session, at int64, kind int) { l.wheel.add(at, kind, s.i
 // touch puts a session in the queue of those that have something to write.
 func (l *loop) touch(s *Session, wide bool) {
 	switch {
-	case s.has(blocked | inExpress): // it will be touched when it can be written, or it is in front anyway
+	case s.has(blocked | inExpress | mute): // it will be touched when it can be written, or it is in front anyway
 	case !wide:
 		s.flags |= inExpress
 		l.express.push(s)
@@ -190,8 +202,10 @@ type queue struct {
 
 func (q *queue) push(s *Session) { q.items = append(q.items, s) }
 
+func (q *queue) empty() bool { return q.head == len(q.items) }
+
 func (q *queue) pop() *Session {
-	if q.head == len(q.items) {
+	if q.empty() {
 		q.items, q.head = q.items[:0], 0
 		return nil
 	}

@@ -19,19 +19,21 @@ const (
 	postDrained
 	postGone
 	postDrain
+	postRevoke
 )
 
 // post is a request to the loop. done, where set, receives once the loop has taken it.
 type post struct {
-	session  *Session
-	kind     postKind
-	code     uint16   // close code
-	links    []string // subscribe, unsubscribe
-	interval int64    // subscribe: milliseconds, negative: as before
-	text     [2]string
-	id       *auth.Identity // refresh
-	drain    *drainRequest
-	done     chan struct{}
+	session    *Session
+	kind       postKind
+	code       uint16   // close code
+	links      []string // subscribe, unsubscribe
+	interval   int64    // subscribe: milliseconds, negative: as before
+	text       [2]string
+	id         *auth.Identity // refresh
+	drain      *drainRequest
+	revocation *revocation
+	done       chan struct{}
 }
 
 // mailbox is how everything outside reaches the loop. It is bounded by what may be on its way: a session's reader waits

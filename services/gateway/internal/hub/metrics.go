@@ -17,6 +17,7 @@ type Metrics struct {
 	topics        prometheus.Gauge
 	denied        prometheus.Counter
 	withdrawn     prometheus.Counter
+	evicted       [evictions]prometheus.Counter
 	closed        *prometheus.CounterVec
 	dropped       *prometheus.CounterVec
 	frames        [frameTypes]prometheus.Counter
@@ -102,6 +103,10 @@ func NewMetrics(reg prometheus.Registerer) *Metrics {
 	frames := vec("frames_sent_total", "Frames sent, by type.", "type")
 	for f := range frameTypes {
 		m.frames[f] = frames.WithLabelValues(f.String())
+	}
+	evicted := vec("sessions_evicted_total", "Sessions that were ended because of their token, by reason.", "reason")
+	for e := range evictions {
+		m.evicted[e] = evicted.WithLabelValues(e.String())
 	}
 	for _, why := range []dropReason{dropLost, dropSilent, dropUnanswered, dropStopped} {
 		m.dropped.WithLabelValues(why.condition)

@@ -9,6 +9,8 @@ import (
 	"time"
 
 	"pgregory.net/rapid"
+
+	"github.com/linkpulse/linkpulse/pkg/auth"
 )
 
 // findings collects what clients find wrong, for the test to report from its own goroutine.
@@ -34,18 +36,23 @@ func (f *findings) check(t *rapid.T) {
 // modelClient is a client and what it asked for.
 type modelClient struct {
 	*client
+	identified
 	wants   map[string]bool
 	stalled bool
 	asks    chan func() // done by the client's reader, one at a time
 }
 
-// model is a hub under any interleaving of clicks, subscriptions, paces, stalls, lost totals and time. Its clients check
-// every frame (harness_test.go): no update before its subscribed, previous count + delta == count, no write while
-// blocked. At the end, when all are read and all is quiet, everybody must have the count of everything they asked for.
+// model is a hub under any interleaving of clicks, subscriptions, paces, stalls, lost totals, time, and identities that are
+// refreshed, revoked and expire. Its clients check every frame (harness_test.go): no update before its subscribed, previous
+// count + delta == count, no write while blocked; and a judge of each (judge_test.go) that nothing is sent that its identity
+// does not allow. Whoever's identity has ended must have been told so, and nobody else. At the end, when all are read and all
+// is quiet, everybody must have the count of everything that they asked for and may see.
 type model struct {
 	h       *harness
 	found   findings
 	links   []string
+	revoked *revocations
+	issued  int // identities
 	clients []*modelClient
 }
 
@@ -65,8 +72,12 @@ func TestModel(t *testing.T) {
 
 func runModel(t *testing.T, rt *rapid.T) {
 	t.Helper()
-	loops := rapid.IntRange(1, 3).Draw(rt, "loops")
-	m := &model{h: newHarness(t, Config{Loops: loops, Heartbeat: time.Hour}), links: links(0, 6)}
+	m := &model{links: links(0, 6), revoked: newRevocations()}
+	m.h = newHarness(t, Config{
+		Loops:     rapid.IntRange(1, 3).Draw(rt, "loops"),
+		Heartbeat: rapid.SampledFrom([]time.Duration{5 * time.Second, time.Hour}).Draw(rt, "heartbeat"), // ends are near, or beyond some
+		Revoked:   m.revoked.has,
+	})
 	defer m.stop()
 	steps := map[string]func(*rapid.T){
 		"":            m.check,
@@ -78,6 +89,8 @@ func runModel(t *testing.T, rt *rapid.T) {
 		"stall":       m.stall,
 		"resume":      m.resume,
 		"land":        m.land,
+		"refresh":     m.refresh,
+		"revoke":      m.revoke,
 		"pass":        m.pass,
 	}
 	for range 4 { // of some 30 steps each
@@ -89,6 +102,7 @@ func runModel(t *testing.T, rt *rapid.T) {
 func (m *model) check(t *rapid.T) {
 	if rapid.Bool().Draw(t, "settle") { // or let what was asked overlap with what is asked next
 		synctest.Wait()
+		m.verify(t)
 	}
 	m.found.check(t)
 }
@@ -97,7 +111,15 @@ func (m *model) connect(t *rapid.T) {
 	if len(m.clients) == 5 {
 		t.Skip("enough clients")
 	}
-	c := &modelClient{client: m.h.connect(&m.found), wants: map[string]bool{}, asks: make(chan func(), 100)}
+	c := &modelClient{
+		client: &client{r: &m.found, contract: m.h.contract, start: time.Now(), held: map[string]*held{}},
+		wants:  map[string]bool{}, asks: make(chan func(), 100),
+	}
+	c.id = m.identity(t, m.subject(t))
+	c.since, c.busy = []*auth.Identity{c.id}, true
+	c.judge = newJudge(&m.found, m.revoked, c.id)
+	m.h.join(c.client, c.id)
+	m.look(c)
 	go func() {
 		for ask := range c.asks {
 			ask()
@@ -131,8 +153,18 @@ func (m *model) click(t *rapid.T) {
 func (m *model) subscribe(t *rapid.T) {
 	c, some := m.pick(t), m.some(t)
 	pace := rapid.SampledFrom([]time.Duration{-1, -1, 0, 50 * time.Millisecond, time.Second}).Draw(t, "pace")
+	var denied []string
 	for _, l := range some {
-		c.wants[l] = true
+		if c.id.Allows(l) {
+			c.wants[l] = true
+		} else {
+			denied = append(denied, l)
+		}
+	}
+	if len(denied) > 0 {
+		c.mu.Lock()
+		c.judge.denials = append(c.judge.denials, denied)
+		c.mu.Unlock()
 	}
 	c.asks <- func() { c.session.Subscribe(some, pace) }
 }
@@ -148,6 +180,7 @@ func (m *model) unsubscribe(t *rapid.T) {
 func (m *model) stall(t *rapid.T) {
 	c := m.pick(t)
 	c.stalled = true
+	c.unread = c.unread || c.fate != lives
 	c.stall()
 }
 
@@ -162,7 +195,18 @@ func (m *model) land(t *rapid.T) {
 }
 
 func (m *model) pass(t *rapid.T) {
-	time.Sleep(time.Duration(rapid.SampledFrom([]int{1, 20, 60, 150, 3000}).Draw(t, "ms")) * time.Millisecond)
+	m.sleep(time.Duration(rapid.SampledFrom([]int{1, 20, 60, 150, 3000, 7000}).Draw(t, "ms")) * time.Millisecond)
+}
+
+// sleep lets time pass, which everything that was asked for is done before. Nobody is silent.
+func (m *model) sleep(d time.Duration) {
+	time.Sleep(d)
+	synctest.Wait()
+	m.quiet()
+	for _, c := range m.clients {
+		c.session.Heard()
+		m.look(c)
+	}
 }
 
 // settle lets everything become known and read, and compares.
@@ -174,13 +218,20 @@ func (m *model) settle(t *rapid.T) {
 	}
 	for _, c := range m.clients {
 		synctest.Wait()
+		c.stalled = false
 		c.resume()
 	}
-	time.Sleep(2 * time.Second) // the longest pace
-	synctest.Wait()
+	m.sleep(2 * time.Second) // the longest pace
 	m.found.check(t)
+	m.verify(t)
 	watched := map[string]bool{}
 	for i, c := range m.clients {
+		if c.fate != lives {
+			continue
+		}
+		if n := len(c.judge.denials); n > 0 {
+			t.Fatalf("client %d was not told of %d denials", i, n)
+		}
 		for _, l := range m.links {
 			want := int64(-1)
 			if c.wants[l] {

@@ -31,8 +31,17 @@ type Session struct {
 	loop    *loop
 	id      *auth.Identity // says which links; no subscription is of another
 
-	heard atomic.Int64 // loop time of the last sign of life; the one field that others write
+	heard atomic.Uint32 // stamp of the last sign of life; the one field that others write
+	endAt stamp         // when its kindExpire entry fires, while it has the flag ending
 }
+
+// stamp is loop time in four bytes: milliseconds modulo 2^32. Those that are less than 24 days apart can be compared.
+type stamp uint32
+
+func stampOf(ms int64) stamp { return stamp(ms) } //nolint:gosec // modulo is meant
+
+// until returns how many milliseconds t is after u, negative where it is before.
+func (t stamp) until(u stamp) int64 { return int64(int32(t - u)) } //nolint:gosec // the same
 
 type flags uint16
 
@@ -42,8 +51,10 @@ const (
 	blocked                     // the connection still sends a rest
 	beatDue                     // the next write carries heartbeat and ping
 	answerDue                   // the next write carries a `subscribed`
-	closing                     // its close frame is in the lane: nothing may follow
+	closing                     // its close frame is in the lane, or will be: nothing else may follow
 	gone                        // removed; what is still on its way is ignored
+	ending                      // a kindExpire entry is in the wheel
+	mute                        // condemned, and not told why yet: nothing is written
 )
 
 func (s *Session) has(f flags) bool { return s.flags&f != 0 }
@@ -107,7 +118,7 @@ func (s *Session) Gone(code wire.CloseCode, condition string) {
 }
 
 // Heard reports a sign of life of the peer.
-func (s *Session) Heard() { s.heard.Store(s.loop.clock()) }
+func (s *Session) Heard() { s.heard.Store(uint32(stampOf(s.loop.clock()))) }
 
 // ask posts and waits until the loop has taken it, which bounds the mailbox: a reader has one request on its way.
 func (s *Session) ask(p post) {

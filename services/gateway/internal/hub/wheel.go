@@ -11,6 +11,7 @@ const (
 	kindGoodbye        // a session is to be drained
 	kindClose          // a closing session's time to answer is over
 	kindCap            // a hot topic may be flushed again
+	kindExpire         // a session's identity may have ended
 
 	kindBits = 3
 )

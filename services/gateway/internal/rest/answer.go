@@ -52,28 +52,20 @@ func (t tag) matches(r *http.Request) bool {
 	return false
 }
 
-// validators sets what an answer of 200 and one of 304 have in common. no-cache: a cache may keep the answer and must ask
-// before it gives it to anybody.
-func validators(header http.Header, t tag) {
-	header["Cache-Control"] = noCache
-	header.Set("Etag", string(t))
-}
-
 //nolint:gochecknoglobals // constants: http.Header.Set would make a slice for each answer
 var (
-	noCache  = []string{"no-cache"}
 	jsonType = []string{"application/json"}
 	noSniff  = []string{"nosniff"}
 )
 
 func notModified(w http.ResponseWriter, t tag) {
-	validators(w.Header(), t)
+	w.Header().Set("Etag", string(t))
 	w.WriteHeader(http.StatusNotModified)
 }
 
 func writeJSON(w http.ResponseWriter, r *http.Request, t tag, body []byte) {
 	header := w.Header()
-	validators(header, t)
+	header.Set("Etag", string(t))
 	header["Content-Type"] = jsonType
 	header["X-Content-Type-Options"] = noSniff
 	header.Set("Content-Length", strconv.Itoa(len(body)))

@@ -7,6 +7,8 @@ import (
 	"net/http"
 	"strconv"
 	"time"
+
+	"github.com/linkpulse/linkpulse/pkg/auth"
 )
 
 // patience is how long a request waits for totals, and then for a history, that are being read.
@@ -21,7 +23,7 @@ func syncing() *refusal {
 }
 
 // clicks answers GET /links/{id}/clicks.
-func (h *Handler) clicks(w http.ResponseWriter, r *http.Request) *refusal {
+func (h *Handler) clicks(w http.ResponseWriter, r *http.Request, id *auth.Identity) *refusal {
 	link, refused := linkOf(r)
 	if refused != nil {
 		return refused
@@ -29,6 +31,9 @@ func (h *Handler) clicks(w http.ResponseWriter, r *http.Request) *refusal {
 	asked, refused := spanOf(r)
 	if refused != nil {
 		return refused
+	}
+	if !id.Allows(link) {
+		return refuse(reasonDenied, "the token does not cover the link, whether or not there is one of that id")
 	}
 	k := h.current.Load()
 	if k == nil {
@@ -86,7 +91,7 @@ func (h *Handler) await(ctx context.Context, k *keeper, links ...*held) *refusal
 }
 
 // counts answers GET /v1/counts.
-func (h *Handler) counts(w http.ResponseWriter, r *http.Request) *refusal {
+func (h *Handler) counts(w http.ResponseWriter, r *http.Request, id *auth.Identity) *refusal {
 	links, refused := linksOf(r)
 	if refused != nil {
 		return refused
@@ -101,7 +106,12 @@ func (h *Handler) counts(w http.ResponseWriter, r *http.Request) *refusal {
 			k.give(l)
 		}
 	}()
+	var denied []string
 	for _, link := range links {
+		if !id.Allows(link) {
+			denied = append(denied, link)
+			continue
+		}
 		l, refused := k.take(link)
 		if refused != nil {
 			return refused
@@ -111,7 +121,7 @@ func (h *Handler) counts(w http.ResponseWriter, r *http.Request) *refusal {
 	if refused := h.awaitAll(r.Context(), k, all); refused != nil {
 		return refused
 	}
-	body, tag := appendCounts(make([]byte, 0, 64+128*len(all)), k.source.Epoch, all)
+	body, tag := appendCounts(make([]byte, 0, 64+128*len(all)), k.source.Epoch, all, denied)
 	if tag.matches(r) {
 		notModified(w, tag)
 		return nil
@@ -136,8 +146,9 @@ func (h *Handler) awaitAll(ctx context.Context, k *keeper, all []*held) *refusal
 	return h.await(ctx, k, unknown...)
 }
 
-// appendCounts appends the answer to a batch, and makes its tag: that of all of its numbers but the seqs.
-func appendCounts(b []byte, epoch int64, all []*held) ([]byte, tag) {
+// appendCounts appends the answer to a batch, and makes its tag: that of all of its numbers but the seqs, and of what is
+// denied, which another token may be told.
+func appendCounts(b []byte, epoch int64, all []*held, denied []string) ([]byte, tag) {
 	b = strconv.AppendInt(append(b, `{"epoch":`...), epoch, 10)
 	b = append(b, `,"links":[`...)
 	known := make([]byte, 0, 64*len(all)) // what the tag stands for
@@ -154,13 +165,21 @@ func appendCounts(b []byte, epoch int64, all []*held) ([]byte, tag) {
 	if len(known) > 0 {
 		b = b[:len(b)-1] // the last comma
 	}
-	b = append(b, `],"syncing":[`...)
-	for i, link := range unknown {
+	b = appendLinks(append(b, `],"denied":[`...), denied)
+	b = appendLinks(append(b, `],"syncing":[`...), unknown)
+	for _, link := range denied {
+		known = append(append(known, link...), '!')
+	}
+	sum := sha256.Sum256(known)
+	return append(b, "]}\n"...), tag(`W/"` + hex.EncodeToString(sum[:16]) + `"`)
+}
+
+func appendLinks(b []byte, links []string) []byte {
+	for i, link := range links {
 		if i > 0 {
 			b = append(b, ',')
 		}
 		b = append(append(append(b, '"'), link...), '"')
 	}
-	sum := sha256.Sum256(known)
-	return append(b, "]}\n"...), tag(`W/"` + hex.EncodeToString(sum[:16]) + `"`)
+	return b
 }

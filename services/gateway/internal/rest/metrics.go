@@ -14,10 +14,11 @@ type route uint8
 const (
 	routeClicks route = iota
 	routeCounts
+	routeTickets
 	routes
 )
 
-func (r route) String() string { return [...]string{"clicks", "counts"}[r] }
+func (r route) String() string { return [...]string{"clicks", "counts", "tickets"}[r] }
 
 // eviction is why a link is not watched for requests any more.
 type eviction uint8

@@ -67,6 +67,9 @@ func parameters(r *http.Request, names ...string) (map[string]string, *refusal) 
 		}
 		delete(query, name)
 	}
+	if len(query["access_token"])+len(query["token"]) > 0 {
+		return nil, refuse(reasonQueryToken, "a token does not belong in the query, which ends up in logs: send it in an Authorization header")
+	}
 	if len(query) > 0 {
 		return nil, badParameter("unknown_parameter", "the query may have %s, and nothing else", strings.Join(names, " and "))
 	}

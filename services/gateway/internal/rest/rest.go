@@ -8,6 +8,9 @@ import (
 
 	"github.com/go-chi/chi/v5"
 	"github.com/prometheus/client_golang/prometheus"
+
+	"github.com/linkpulse/linkpulse/pkg/auth"
+	"github.com/linkpulse/linkpulse/pkg/bearer"
 )
 
 // Reading is a count and where in the log it is true.
@@ -55,7 +58,16 @@ type Source struct {
 	History History // nil: none is kept
 }
 
-// Config of a Handler. All of it is required, but Linger may be 0.
+// Authenticator tells who somebody is by their token, and gives them a ticket. Errors are *auth.RefusedError. It is safe for
+// concurrent use.
+type Authenticator interface {
+	Token(ctx context.Context, token string) (*auth.Identity, error)
+	// Issue returns a ticket and how long it is good; tickets.ErrNone: there are none. Unless origin is empty, it is good
+	// for that one only.
+	Issue(ctx context.Context, id *auth.Identity, origin string) (ticket string, good time.Duration, err error)
+}
+
+// Config of a Handler. All of it is required, but Linger may be 0, and Auth nil.
 type Config struct {
 	// Linger is for how long a link is counted on after a request for it.
 	Linger time.Duration
@@ -69,6 +81,8 @@ type Config struct {
 	HostAllowed func(host string) bool
 	// Origins are the patterns, with their scheme, of origins whose pages may read the answers.
 	Origins []string
+	// Auth tells who clients are; nil: authentication is off, and everybody may see everything.
+	Auth Authenticator
 	// Registry takes the metrics.
 	Registry prometheus.Registerer
 }
@@ -77,6 +91,9 @@ type Config struct {
 type Handler struct {
 	cfg     Config
 	metrics *metrics
+	anybody *auth.Identity         // everybody's, where authentication is off
+	caching []string               // what an answer says to caches
+	vary    []string               // and what it depends on
 	current atomic.Pointer[keeper] // nil: there is no epoch to answer from
 	running atomic.Int64           // requests under way
 	waiting atomic.Int64           // those of them that wait for the store
@@ -86,7 +103,10 @@ type Handler struct {
 
 // New returns a handler that answers 503 until Open. It registers its metrics.
 func New(cfg Config) (*Handler, error) {
-	h := &Handler{cfg: cfg, histories: make(chan struct{}, maxHistories)}
+	h := &Handler{cfg: cfg, histories: make(chan struct{}, maxHistories), anybody: auth.Anybody(), caching: []string{"no-cache"}, vary: []string{"Origin"}}
+	if cfg.Auth != nil {
+		h.caching, h.vary = []string{"private, no-cache"}, []string{"Origin, Authorization"}
+	}
 	var err error
 	h.metrics, err = newMetrics(cfg.Registry, h)
 	return h, err
@@ -108,17 +128,22 @@ func (h *Handler) Close() {
 func (h *Handler) Routes(r chi.Router) {
 	h.mount(r, "/links/{id}/clicks", routeClicks, h.clicks)
 	h.mount(r, "/v1/counts", routeCounts, h.counts)
+	r.Post("/v1/tickets", h.serve(routeTickets, h.tickets))
+	r.Options("/v1/tickets", h.preflight(http.MethodPost, "Authorization, Content-Type"))
 }
 
-func (h *Handler) mount(r chi.Router, pattern string, as route, answer func(http.ResponseWriter, *http.Request) *refusal) {
+func (h *Handler) mount(r chi.Router, pattern string, as route, answer answerer) {
 	get := h.serve(as, answer)
 	r.Get(pattern, get)
 	r.Head(pattern, get)
-	r.Options(pattern, h.preflight)
+	r.Options(pattern, h.preflight("GET, HEAD", "Authorization, If-None-Match"))
 }
 
-// serve wraps what answers a route: access, the bound on requests, refusals, metrics.
-func (h *Handler) serve(as route, answer func(http.ResponseWriter, *http.Request) *refusal) http.HandlerFunc {
+// answerer answers a request of somebody, or says why not.
+type answerer func(http.ResponseWriter, *http.Request, *auth.Identity) *refusal
+
+// serve wraps what answers a route: access, the bound on requests, who asks, refusals, metrics.
+func (h *Handler) serve(as route, answer answerer) http.HandlerFunc {
 	return func(w http.ResponseWriter, r *http.Request) {
 		begun := time.Now()
 		counted := &statusWriter{ResponseWriter: w, status: http.StatusOK}
@@ -139,6 +164,7 @@ func (h *Handler) admit(w http.ResponseWriter, r *http.Request) *refusal {
 		return refuse(reasonHost, "the Host header names no host of this gateway")
 	}
 	h.allowOrigin(w.Header(), r)
+	w.Header()["Cache-Control"] = h.caching
 	if h.running.Add(1) > int64(h.cfg.MaxRequests) {
 		h.running.Add(-1)
 		return refuse(reasonBusy, "this gateway answers as many requests as it may; come again, or open a WebSocket")
@@ -146,9 +172,29 @@ func (h *Handler) admit(w http.ResponseWriter, r *http.Request) *refusal {
 	return nil
 }
 
-func (h *Handler) run(w http.ResponseWriter, r *http.Request, answer func(http.ResponseWriter, *http.Request) *refusal) *refusal {
+func (h *Handler) run(w http.ResponseWriter, r *http.Request, answer answerer) *refusal {
 	defer h.running.Add(-1)
-	return answer(w, r)
+	id, refused := h.identify(r)
+	if refused != nil {
+		return refused
+	}
+	return answer(w, r, id)
+}
+
+// identify finds out who asks.
+func (h *Handler) identify(r *http.Request) (*auth.Identity, *refusal) {
+	if h.cfg.Auth == nil {
+		return h.anybody, nil
+	}
+	token, err := bearer.Token(r.Header)
+	if err != nil {
+		return nil, unauthorized(err)
+	}
+	id, err := h.cfg.Auth.Token(r.Context(), token)
+	if err != nil {
+		return nil, unauthorized(err)
+	}
+	return id, nil
 }
 
 // statusWriter remembers the status.
@@ -161,3 +207,6 @@ func (w *statusWriter) WriteHeader(status int) {
 	w.status = status
 	w.ResponseWriter.WriteHeader(status)
 }
+
+// Unwrap lets http.ResponseController reach the connection.
+func (w *statusWriter) Unwrap() http.ResponseWriter { return w.ResponseWriter }

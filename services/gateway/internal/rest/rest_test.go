@@ -103,6 +103,7 @@ type linkAnswer struct {
 type batchAnswer struct {
 	Epoch   int64
 	Links   []linkAnswer
+	Denied  []string
 	Syncing []string
 }
 
@@ -296,7 +297,7 @@ func TestCrossOrigin(t *testing.T) {
 			if h.Get("Vary") != "Origin" {
 				t.Errorf("%s from %q: Vary %q", method, tc.origin, h.Get("Vary"))
 			}
-			if asks := method == http.MethodOptions && tc.allowed; (h.Get("Access-Control-Allow-Headers") == "If-None-Match") != asks {
+			if asks := method == http.MethodOptions && tc.allowed; (h.Get("Access-Control-Allow-Headers") == "Authorization, If-None-Match") != asks {
 				t.Errorf("%s from %q: headers %q", method, tc.origin, h.Get("Access-Control-Allow-Headers"))
 			}
 		}
@@ -336,7 +337,7 @@ func TestMetricsAreWellNamed(t *testing.T) {
 		t.Fatalf("%v, %v", problems, err)
 	}
 	const requests = "linkpulse_gateway_rest_requests_total"
-	if n, err := testutil.GatherAndCount(r.registry, requests); err != nil || n != 14 {
+	if n, err := testutil.GatherAndCount(r.registry, requests); err != nil || n != 30 {
 		t.Fatalf("%d series of requests, %v: one of each route and status", n, err)
 	}
 	if got := testutil.ToFloat64(r.handler.metrics.requests[routeClicks][http.StatusOK]); got != 1 {

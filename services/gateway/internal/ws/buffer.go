@@ -3,8 +3,6 @@ package ws
 import (
 	"errors"
 	"io"
-
-	"github.com/linkpulse/linkpulse/pkg/wire"
 )
 
 // bufferStart is what most messages fit in. A client that begins a message and stalls holds at most twice what it sent.
@@ -15,11 +13,11 @@ type buffer struct{ bytes []byte }
 
 var errTooBig = errors.New("the message is larger than allowed")
 
-// fill reads r to its end. errTooBig means that it has more than wire.MaxClientMessage bytes.
-func (b *buffer) fill(r io.Reader) error {
+// fill reads r to its end. errTooBig means that it has more than most bytes.
+func (b *buffer) fill(r io.Reader, most int) error {
 	b.bytes = b.bytes[:0]
 	for {
-		if len(b.bytes) > wire.MaxClientMessage {
+		if len(b.bytes) > most {
 			return errTooBig
 		}
 		if len(b.bytes) == cap(b.bytes) {

@@ -7,6 +7,7 @@ import (
 	"syscall"
 	"time"
 
+	"github.com/linkpulse/linkpulse/pkg/auth"
 	"github.com/linkpulse/linkpulse/pkg/wire"
 )
 
@@ -29,12 +30,15 @@ type Conn struct {
 	net.Conn // the hijacked one; Read goes there, and Close, which is only called with mu held
 	h        *Handler
 	early    *bytes.Reader // what net/http had read already, nil: nothing more of it
-	session  Session       // set by join, before anything is read or written
+	session  Session       // set before anything is read or written, and by join
 
-	// The reader's own.
+	// The reader's own, and before it begins, the handshake's.
+	address         address
+	id              *auth.Identity // whose it is, once its subject has a place for it
 	messages, pings bucket
 	throttled       time.Duration  // since when every message has had to wait, 0: the last did not
 	violation       wire.CloseCode // what the reader closed the connection for, 0: nothing
+	guest           bool           // nobody has said who it is: session is a guest, and it is in the lobby
 }
 
 // noSocket is the descriptor of a connection that is no TCP socket.
@@ -91,10 +95,13 @@ const sendBuffer = 16 << 10
 
 // join makes the connection a session. The hub may write at once, and Drained needs the session, so its first write waits
 // for mu.
-func (c *Conn) join(join func(*Conn) (Session, error)) (err error) {
+func (c *Conn) join(join func(*Conn) (Session, error)) error {
 	c.mu.Lock()
 	defer c.mu.Unlock()
-	c.session, err = join(c)
+	session, err := join(c)
+	if err == nil {
+		c.session = session
+	}
 	return err
 }
 
@@ -207,11 +214,12 @@ func (c *Conn) send(t *tail) {
 		if len(t.bytes) == 0 || c.state&closed != 0 {
 			tell := c.state&(owed|closed) == owed
 			c.state &^= owed
+			session := c.session
 			c.tail = nil
 			c.finish()
 			c.mu.Unlock()
 			if tell {
-				c.session.Drained()
+				session.Drained()
 			}
 			return
 		}

@@ -75,7 +75,7 @@ func TestErrorsThatTheConnectionSurvives(t *testing.T) {
 		{`{"type":"subscribe","links":["x7Kp2"],"interval_ms":250}`, "subscribe [x7Kp2] 250ms"},
 		{`{"type":"subscribe","links":["x7Kp2"],"interval_ms":0}`, "subscribe [x7Kp2] 0s"},
 		{`{"type":"unsubscribe","links":["a3bZ9"]}`, "unsubscribe [a3bZ9]"},
-		{`{"type":"auth","token":"t"}`, "refresh"},
+		{`{"type":"auth","token":"t"}`, "refresh "},
 		{`{"type":"dance"}`, "fail bad_message"},
 		{`{"type":"subscribe","links":["x"],"intervall_ms":1}`, "fail bad_message"},
 		{`{"type":"subscribe","links":["ok","not ok"]}`, "fail bad_link"},

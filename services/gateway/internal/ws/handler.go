@@ -7,7 +7,7 @@ import (
 	"fmt"
 	"net"
 	"net/http"
-	"strings"
+	"net/netip"
 	"sync"
 	"time"
 
@@ -15,7 +15,6 @@ import (
 	"go.uber.org/zap"
 
 	"github.com/linkpulse/linkpulse/pkg/auth"
-	"github.com/linkpulse/linkpulse/pkg/problem"
 	"github.com/linkpulse/linkpulse/pkg/wire"
 )
 
@@ -32,17 +31,36 @@ type Session interface {
 	Gone(code wire.CloseCode, condition string)
 }
 
+// Authenticator tells who somebody is by what they show. Errors are *auth.RefusedError. It is safe for concurrent use.
+type Authenticator interface {
+	// Token verifies a token. It waits for its turn, for a second at most.
+	Token(ctx context.Context, token string) (*auth.Identity, error)
+	// Ticket redeems a ticket that was sent with an Origin header, empty where there was none.
+	Ticket(ctx context.Context, ticket, origin string) (*auth.Identity, error)
+	// Revoked tells whether an identity was revoked since.
+	Revoked(id *auth.Identity) bool
+}
+
 // ErrUnavailable is what [Config].Join returns, or wraps, while the gateway takes no sessions.
 var ErrUnavailable = errors.New("the gateway takes no connections now")
 
 // Config of a [Handler].
 type Config struct {
-	// Join makes a connection a session. It must not call the connection: it may only be written to once Join is over.
-	Join func(c *Conn) (Session, error)
+	// Join makes a connection a session of somebody. It must not call the connection: it may only be written to once Join
+	// is over.
+	Join func(c *Conn, id *auth.Identity) (Session, error)
 	// Accepting tells whether Join would succeed, before the upgrade: nil, or an error that wraps ErrUnavailable.
 	Accepting func() error
-	// MaxConnections bounds the connections of this gateway: each costs about 13 KiB, half of it the kernel's.
-	MaxConnections int
+	// Auth tells who clients are; nil: authentication is off, and everybody may see everything.
+	Auth Authenticator
+	// QueryTokens takes a token out of the query of a handshake, which ends up in the logs of proxies.
+	QueryTokens bool
+	// Limits of connections.
+	Limits Limits
+	// Address returns the address of the client that a request comes from, the zero value where it is not known.
+	Address func(*http.Request) netip.Addr
+	// KnowsProxies says that Address looks behind proxies.
+	KnowsProxies bool
 	// Patience is how long a peer may take no byte of what waits for it: two heartbeats.
 	Patience time.Duration
 	// Origins are the patterns of origins beside the gateway's own that browsers may connect from, with their scheme.
@@ -50,7 +68,7 @@ type Config struct {
 	// Hosts, unless empty, are the only names that the Host header may have. It stops DNS rebinding: a page of another
 	// site whose name was made to point here is of the same origin as far as the browser can tell.
 	Hosts []string
-	// Log takes what happens to connections, at debug level.
+	// Log takes what an operator should know. Nothing of a client is in it.
 	Log *zap.Logger
 	// Metrics takes what is refused and received.
 	Metrics *Metrics
@@ -61,14 +79,19 @@ type Handler struct {
 	cfg     Config
 	accept  websocket.AcceptOptions
 	ctx     context.Context //nolint:containedctx // the context of all reads, see New
+	anybody *auth.Identity  // everybody's, where authentication is off
 	places  places
+	gate    gate
+	lobby   lobby
+	hinted  hint
 	start   time.Time
 	buffers sync.Pool
 }
 
 // New returns a handler.
 func New(cfg Config) *Handler {
-	h := &Handler{cfg: cfg, start: time.Now()}
+	h := &Handler{cfg: cfg, start: time.Now(), anybody: auth.Anybody()}
+	h.places.limits = cfg.Limits
 	h.accept = websocket.AcceptOptions{OriginPatterns: cfg.Origins, CompressionMode: websocket.CompressionDisabled}
 	// A read ends when the socket is closed. A context that can be cancelled would cost the library a goroutine's worth
 	// of bookkeeping for every frame header.
@@ -78,87 +101,51 @@ func New(cfg Config) *Handler {
 }
 
 // Wait returns when there is no connection and no upgrade under way, and no goroutine of any is left. It does not close
-// any: the hub does.
+// any: the hub does, and Dismiss.
 func (h *Handler) Wait() { h.places.wait() }
 
 // Open returns how many connections and upgrades under way there are.
-func (h *Handler) Open() int { return h.places.taken() }
+func (h *Handler) Open() int {
+	open, _ := h.places.taken()
+	return open
+}
 
-// ServeHTTP upgrades a request, or says why not. It returns as soon as the connection is a session.
+// ServeHTTP upgrades a request, or says why not. It returns as soon as the connection is a session, or is waited for to
+// say who it is.
 func (h *Handler) ServeHTTP(w http.ResponseWriter, r *http.Request) {
-	if as, why := h.refusal(r); why != nil {
-		h.refuse(w, why, as)
+	shown, why := h.examine(r)
+	if why != nil {
+		h.refuse(w, why)
 		return
 	}
-	if !h.places.enter(h.cfg.MaxConnections) {
-		h.refuse(w, errFull, refusedFull)
+	c := &Conn{h: h, address: addressOf(h.cfg.Address(r))}
+	if why = h.enter(c, shown); why != nil {
+		h.refuse(w, why)
 		return
 	}
-	if !h.upgrade(w, r) {
-		h.places.leave()
+	why = h.identify(r, c, shown)
+	if why == nil && h.upgrade(w, r, c) {
+		return
 	}
-}
-
-var (
-	errFull = errors.New("this gateway has as many connections as it may")
-	errHost = errors.New("the Host header names no host of this gateway")
-)
-
-// refusal looks at what can be decided before the upgrade.
-func (h *Handler) refusal(r *http.Request) (as refusal, why error) {
-	if err := h.cfg.Accepting(); err != nil {
-		return refusedUnavailable, err
+	h.leave(c)
+	if why != nil {
+		h.refuse(w, why)
 	}
-	if !HostAllowed(h.cfg.Hosts, r.Host) {
-		return refusedHost, errHost
-	}
-	return 0, nil
-}
-
-// retryAfter is when a client that found no room should come back: another gateway may have room at once.
-const retryAfter = time.Second
-
-// refuse answers a handshake that is refused.
-func (h *Handler) refuse(w http.ResponseWriter, why error, as refusal) {
-	h.cfg.Metrics.refused[as].Inc()
-	p := problem.Problem{Status: http.StatusServiceUnavailable, Code: as.String(), Detail: why.Error(), RetryAfter: retryAfter}
-	if as == refusedHost {
-		p.Status, p.RetryAfter = http.StatusForbidden, 0
-	}
-	p.Write(w)
-}
-
-// HostAllowed tells whether a Host header is one of hosts, with or without its port. No hosts allow any.
-func HostAllowed(hosts []string, host string) bool {
-	if len(hosts) == 0 {
-		return true
-	}
-	name := host
-	if h, _, err := net.SplitHostPort(host); err == nil {
-		name = h
-	}
-	name = strings.Trim(name, "[]")
-	for _, allowed := range hosts {
-		if strings.EqualFold(allowed, host) || strings.EqualFold(allowed, name) {
-			return true
-		}
-	}
-	return false
 }
 
 // upgrade makes the request a connection and starts its reader.
-func (h *Handler) upgrade(w http.ResponseWriter, r *http.Request) bool {
-	c := &Conn{h: h}
+func (h *Handler) upgrade(w http.ResponseWriter, r *http.Request, c *Conn) bool {
 	opts := h.accept
 	opts.OnPingReceived, opts.OnPongReceived = c.pinged, c.ponged
 	ws, err := websocket.Accept(&hijacker{ResponseWriter: w, conn: c}, r, &opts)
-	if err != nil {
+	if err != nil { // which the client was told
 		h.cfg.Metrics.refused[refusedHandshake].Inc()
-		h.cfg.Log.Debug("handshake refused", zap.Error(err))
 		return false
 	}
-	ws.SetReadLimit(-1)                        // the reader has a limit of its own, which names itself in the close frame
-	if err := c.join(h.cfg.Join); err != nil { // the drain began meanwhile
+	ws.SetReadLimit(-1) // the reader has a limit of its own, which names itself in the close frame
+	if c.guest {
+		h.receive(c)
+	} else if err := h.join(c, c.id); err != nil { // the drain began meanwhile
 		h.cfg.Metrics.refused[refusedUnavailable].Inc()
 		_ = ws.CloseNow() // says nothing: the client comes back as from any lost connection
 		return false
@@ -166,6 +153,32 @@ func (h *Handler) upgrade(w http.ResponseWriter, r *http.Request) bool {
 	h.cfg.Metrics.accepted.Inc()
 	go h.serve(c, ws)
 	return true
+}
+
+// join makes a connection a session. What was revoked before the hub had it is not in what the hub is told to close, so
+// it is looked at again.
+func (h *Handler) join(c *Conn, id *auth.Identity) error {
+	if err := c.join(func(c *Conn) (Session, error) { return h.cfg.Join(c, id) }); err != nil {
+		return err
+	}
+	if h.revoked(id) {
+		_ = h.closeRevoked(c) // what it returns ends a reader, and there is none yet
+	}
+	return nil
+}
+
+func (h *Handler) revoked(id *auth.Identity) bool { return h.cfg.Auth != nil && h.cfg.Auth.Revoked(id) }
+
+// leave gives back what a connection has of the handler's.
+func (h *Handler) leave(c *Conn) {
+	subject := ""
+	if c.id != nil {
+		subject = c.id.Subject
+	}
+	if c.guest {
+		h.cfg.Metrics.guests.Dec()
+	}
+	h.places.leave(c.address, c.guest, subject)
 }
 
 // hijacker is the ResponseWriter that makes Accept use our Conn and small buffers. It must not outlive the handler.

@@ -10,6 +10,8 @@ import (
 
 	"github.com/prometheus/client_golang/prometheus"
 	"go.uber.org/zap"
+
+	"github.com/linkpulse/linkpulse/pkg/auth"
 )
 
 // The handshake's table: who gets in, and what the others are told.
@@ -46,6 +48,72 @@ func TestHandshake(t *testing.T) {
 			http.Header{"Origin": {"http://localhost:5173"}},
 			func(c *Config) { c.Origins = []string{"http://localhost:*"} }, 101, "",
 		},
+		{"null origin and no host", http.Header{"Origin": {"null"}, "Host": {"-"}}, nil, 403, `"code":"origin"`},
+		{"origin without a host", http.Header{"Origin": {"https://"}}, nil, 403, `"code":"origin"`},
+		{"an opaque origin", http.Header{"Origin": {"gateway.test"}}, nil, 403, `"code":"origin"`},
+		{"two origins", http.Header{"Origin": {"http://gateway.test", "https://evil.test"}}, nil, 403, `"code":"origin"`},
+		{"a user that looks like our host", http.Header{"Origin": {"http://gateway.test@evil.test"}}, nil, 403, `"code":"origin"`},
+		{"our own host with another port", http.Header{"Origin": {"http://gateway.test:8443"}}, nil, 403, ""},
+		{
+			"listed origin with another port",
+			http.Header{"Origin": {"https://dash.example.com:8443"}},
+			func(c *Config) { c.Origins = []string{"https://dash.example.com"} }, 403, "",
+		},
+		{
+			"listed origin in another case",
+			http.Header{"Origin": {"HTTPS://Dash.Example.com"}},
+			func(c *Config) { c.Origins = []string{"https://dash.example.com"} }, 101, "",
+		},
+		{
+			"prefix of a listed origin",
+			http.Header{"Origin": {"https://dash.example.com.evil.test"}},
+			func(c *Config) { c.Origins = []string{"https://dash.example.com"} }, 403, "",
+		},
+		{
+			"name below a pattern",
+			http.Header{"Origin": {"https://a.example.com"}},
+			func(c *Config) { c.Origins = []string{"https://*.example.com"} }, 101, "",
+		},
+		{
+			"a pattern's own name",
+			http.Header{"Origin": {"https://example.com"}},
+			func(c *Config) { c.Origins = []string{"https://*.example.com"} }, 403, "",
+		},
+		{
+			"a name that ends like a pattern",
+			http.Header{"Origin": {"https://evil-example.com"}},
+			func(c *Config) { c.Origins = []string{"https://*.example.com"} }, 403, "",
+		},
+		{
+			"a pattern with another scheme",
+			http.Header{"Origin": {"http://a.example.com"}},
+			func(c *Config) { c.Origins = []string{"https://*.example.com"} }, 403, "",
+		},
+		{
+			"a file or an extension",
+			http.Header{"Origin": {"chrome-extension://abcdefgh"}},
+			func(c *Config) { c.Origins = []string{"https://*.example.com"} }, 403, "",
+		},
+		{
+			"rebound name that ends like ours",
+			http.Header{"Host": {"localhost.evil.test"}},
+			func(c *Config) { c.Hosts = []string{"localhost"} }, 403, `"code":"host"`,
+		},
+		{
+			"rebound name that begins like ours",
+			http.Header{"Host": {"evil.test:localhost"}},
+			func(c *Config) { c.Hosts = []string{"localhost"} }, 403, `"code":"host"`,
+		},
+		{
+			"our address with a dot behind it",
+			http.Header{"Host": {"localhost."}},
+			func(c *Config) { c.Hosts = []string{"localhost"} }, 403, `"code":"host"`,
+		},
+		{
+			"IPv6 address with a port",
+			http.Header{"Host": {"[::1]:8081"}},
+			func(c *Config) { c.Hosts = []string{"::1"} }, 101, "",
+		},
 		{"listed host", nil, func(c *Config) { c.Hosts = []string{"gateway.test"} }, 101, ""},
 		{
 			"rebound name: same origin, but no name of ours",
@@ -57,32 +125,20 @@ func TestHandshake(t *testing.T) {
 			http.Header{"Host": {"LocalHost:8081"}},
 			func(c *Config) { c.Hosts = []string{"localhost"} }, 101, "",
 		},
-		{"full", nil, func(c *Config) { c.MaxConnections = 0 }, 503, `"code":"full"`},
+		{"full", nil, func(c *Config) { c.Limits.Connections = 0 }, 503, `"code":"full"`},
 		{"draining", nil, func(c *Config) {
 			c.Accepting = func() error { return fmt.Errorf("no: %w", ErrUnavailable) }
 		}, 503, `"code":"unavailable"`},
 		{"draining meanwhile", nil, func(c *Config) {
-			c.Join = func(*Conn) (Session, error) { return nil, ErrUnavailable }
+			c.Join = func(*Conn, *auth.Identity) (Session, error) { return nil, ErrUnavailable }
 		}, 101, ""},
 	} {
 		t.Run(tc.name, func(t *testing.T) {
 			t.Parallel()
 			s := newServer(t, overTCP, tc.change)
-			nc, err := s.dial()
-			if err != nil {
-				t.Fatal(err)
-			}
-			defer nc.Close()
-			p := &peer{t: t, Conn: nc}
-			resp := p.handshake(tc.header)
-			defer resp.Body.Close()
-			body := make([]byte, 1024)
-			n := 0
-			if tc.status != http.StatusSwitchingProtocols {
-				n, _ = resp.Body.Read(body)
-			}
-			if resp.StatusCode != tc.status || !strings.Contains(string(body[:n]), tc.body) {
-				t.Fatalf("%s %s, want %d with %q", resp.Status, body[:n], tc.status, tc.body)
+			_, resp, body := s.try("/ws", tc.header)
+			if resp.StatusCode != tc.status || !strings.Contains(body, tc.body) {
+				t.Fatalf("%s %s, want %d with %q", resp.Status, body, tc.status, tc.body)
 			}
 			if retry := resp.Header.Get("Retry-After"); (tc.status == 503) != (retry != "") {
 				t.Fatalf("Retry-After %q with %d", retry, tc.status)
@@ -94,21 +150,11 @@ func TestHandshake(t *testing.T) {
 // A place that a connection had is free again after it, however it ended.
 func TestPlacesAreGivenBack(t *testing.T) {
 	t.Parallel()
-	s := newServer(t, overTCP, func(c *Config) { c.MaxConnections = 1 })
+	s := newServer(t, overTCP, func(c *Config) { c.Limits.Connections = 1 })
 	for range 3 {
 		p, ses := s.connect()
-		p2 := func() int {
-			nc, err := s.dial()
-			if err != nil {
-				t.Fatal(err)
-			}
-			defer nc.Close()
-			resp := (&peer{t: t, Conn: nc}).handshake(nil)
-			defer resp.Body.Close()
-			return resp.StatusCode
-		}
-		if got := p2(); got != http.StatusServiceUnavailable {
-			t.Fatalf("second connection: %d, want 503", got)
+		if _, resp, _ := s.try("/ws", nil); resp.StatusCode != http.StatusServiceUnavailable {
+			t.Fatalf("second connection: %s, want 503", resp.Status)
 		}
 		_ = p.Close()
 		ses.ended(t)

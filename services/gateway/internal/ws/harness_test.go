@@ -11,6 +11,7 @@ import (
 	"maps"
 	"net"
 	"net/http"
+	"net/netip"
 	"sync"
 	"testing"
 	"time"
@@ -18,6 +19,8 @@ import (
 	"github.com/prometheus/client_golang/prometheus"
 	"go.uber.org/goleak"
 	"go.uber.org/zap"
+	"go.uber.org/zap/zapcore"
+	"go.uber.org/zap/zaptest/observer"
 
 	"github.com/linkpulse/linkpulse/pkg/auth"
 	"github.com/linkpulse/linkpulse/pkg/wire"
@@ -32,6 +35,8 @@ type server struct {
 	dial     func() (net.Conn, error)
 	sessions chan *session
 	refuse   error // what Accepting answers
+	registry *prometheus.Registry
+	logs     *observer.ObservedLogs
 }
 
 // transport is what the connections of a test run on.
@@ -44,10 +49,12 @@ const (
 
 func newServer(t *testing.T, tr transport, change func(*Config)) *server {
 	t.Helper()
-	s := &server{t: t, sessions: make(chan *session, 16)}
+	s := &server{t: t, sessions: make(chan *session, 16), registry: prometheus.NewRegistry()}
+	var core zapcore.Core
+	core, s.logs = observer.New(zap.DebugLevel)
 	cfg := Config{
-		Join: s.join, Accepting: func() error { return s.refuse }, MaxConnections: 16, Patience: 5 * time.Second,
-		Log: zap.NewNop(), Metrics: NewMetrics(prometheus.NewRegistry()),
+		Join: s.join, Accepting: func() error { return s.refuse }, Limits: Limits{Connections: 16}, Patience: 5 * time.Second,
+		Address: testAddress, Log: zap.New(core), Metrics: NewMetrics(s.registry),
 	}
 	if change != nil {
 		change(&cfg)
@@ -81,8 +88,15 @@ func newServer(t *testing.T, tr transport, change func(*Config)) *server {
 	return s
 }
 
-func (s *server) join(c *Conn) (Session, error) {
-	ses := &session{conn: c, drained: make(chan struct{}, 1), gone: make(chan string, 1), asked: make(chan string, 64)}
+// testAddress takes the address of a client from the header Test-Address; without one it is not known.
+func testAddress(r *http.Request) netip.Addr {
+	a, _ := netip.ParseAddr(r.Header.Get("Test-Address"))
+	return a
+}
+
+// join says ready at once, as the hub does.
+func (s *server) join(c *Conn, id *auth.Identity) (Session, error) {
+	ses := &session{conn: c, id: id, drained: make(chan struct{}, 1), gone: make(chan string, 1), asked: make(chan string, 64)}
 	s.sessions <- ses
 	return ses, nil
 }
@@ -90,18 +104,57 @@ func (s *server) join(c *Conn) (Session, error) {
 // connect does the handshake and returns the client's end.
 func (s *server) connect() (*peer, *session) {
 	s.t.Helper()
+	p := s.open("/ws", nil)
+	return p, <-s.sessions
+}
+
+// open does a handshake that must succeed.
+func (s *server) open(path string, header http.Header) *peer {
+	s.t.Helper()
+	p, resp, body := s.try(path, header)
+	if resp.StatusCode != http.StatusSwitchingProtocols {
+		s.t.Fatalf("handshake: %s %s", resp.Status, body)
+	}
+	return p
+}
+
+// try does a handshake, and returns the answer with what it says where it is refused.
+func (s *server) try(path string, header http.Header) (*peer, *http.Response, string) {
+	s.t.Helper()
 	nc, err := s.dial()
 	if err != nil {
 		s.t.Fatal(err)
 	}
-	p := &peer{t: s.t, Conn: nc}
 	s.t.Cleanup(func() { _ = nc.Close() })
-	resp := p.handshake(nil)
-	_ = resp.Body.Close()
-	if resp.StatusCode != http.StatusSwitchingProtocols {
-		s.t.Fatalf("handshake: %s", resp.Status)
+	p := &peer{t: s.t, Conn: nc}
+	resp := p.handshake(path, header)
+	defer resp.Body.Close()
+	if resp.StatusCode == http.StatusSwitchingProtocols {
+		return p, resp, ""
 	}
-	return p, <-s.sessions
+	body, err := io.ReadAll(resp.Body)
+	if err != nil {
+		s.t.Fatal(err)
+	}
+	return p, resp, string(body)
+}
+
+// metric returns the value of a metric, of the series that has a label value if one is given.
+func (s *server) metric(name, label string) float64 {
+	s.t.Helper()
+	families, err := s.registry.Gather()
+	if err != nil {
+		s.t.Fatal(err)
+	}
+	for _, f := range families {
+		for _, m := range f.GetMetric() {
+			if f.GetName() == "linkpulse_gateway_"+name && (label == "" || m.GetLabel()[0].GetValue() == label) {
+				return m.GetCounter().GetValue() + m.GetGauge().GetValue()
+			}
+		}
+	}
+	s.t.Fatalf("there is no metric %s of %q", name, label)
+	return 0
 }
 
 // pipeListener is a listener whose connections are net.Pipe.
@@ -140,6 +193,7 @@ func (l *pipeListener) Addr() net.Addr { return &net.UnixAddr{Name: "pipe", Net:
 // session does what the hub would: it writes at once, and waits for Drained when it has to.
 type session struct {
 	conn    *Conn
+	id      *auth.Identity // as it came in
 	drained chan struct{}
 	gone    chan string
 	asked   chan string
@@ -155,7 +209,7 @@ func (s *session) Subscribe(links []string, interval time.Duration) {
 	s.ask("subscribe %v %v", links, interval)
 }
 func (s *session) Unsubscribe(links []string) { s.ask("unsubscribe %v", links) }
-func (s *session) Refresh(*auth.Identity)     { s.ask("refresh") }
+func (s *session) Refresh(id *auth.Identity)  { s.ask("refresh %s", id.TokenID) }
 
 func (s *session) Fail(code wire.ErrorCode, message string) {
 	s.ask("fail %s", code)
@@ -223,9 +277,9 @@ type peer struct {
 }
 
 // handshake sends the upgrade with extra header lines and returns the answer.
-func (p *peer) handshake(extra http.Header) *http.Response {
+func (p *peer) handshake(path string, extra http.Header) *http.Response {
 	p.t.Helper()
-	req, err := http.NewRequestWithContext(context.Background(), http.MethodGet, "http://gateway.test/ws", http.NoBody)
+	req, err := http.NewRequestWithContext(context.Background(), http.MethodGet, "http://gateway.test"+path, http.NoBody)
 	if err != nil {
 		p.t.Fatal(err)
 	}
@@ -233,6 +287,10 @@ func (p *peer) handshake(extra http.Header) *http.Response {
 	if h := extra.Get("Host"); h != "" {
 		req.Host = h
 	}
+	if req.Host == "-" { // an empty one
+		req.Host, req.URL.Host = "", ""
+	}
+	req.Header.Del("Host")
 	req.Header.Set("Connection", "Upgrade")
 	req.Header.Set("Upgrade", "websocket")
 	req.Header.Set("Sec-WebSocket-Version", "13")

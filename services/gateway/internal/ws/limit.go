@@ -1,7 +1,7 @@
 package ws
 
 import (
-	"sync"
+	"sync/atomic"
 	"time"
 )
 
@@ -16,51 +16,22 @@ func (b *bucket) take(now, every time.Duration, burst int) (wait time.Duration) 
 	return max(0, b.spent-now)
 }
 
-// places counts the connections that there are, for the limit on them and for who waits for their end.
-type places struct {
-	mu    sync.Mutex // guards what follows
-	n     int
-	empty chan struct{} // closed when n falls to 0, nil while nobody waits
-}
+// charge takes more tokens for what turned out to be dearer. Who comes next waits for them.
+func (b *bucket) charge(every time.Duration, tokens int) { b.spent += time.Duration(tokens) * every }
 
-// enter takes a place unless most are taken.
-func (p *places) enter(most int) bool {
-	p.mu.Lock()
-	defer p.mu.Unlock()
-	if p.n >= most {
-		return false
-	}
-	p.n++
-	return true
-}
+// gate is a bucket that takes no more than it has. It is safe for concurrent use.
+type gate struct{ spent atomic.Int64 }
 
-// leave gives a place back.
-func (p *places) leave() {
-	p.mu.Lock()
-	defer p.mu.Unlock()
-	if p.n--; p.n == 0 && p.empty != nil {
-		close(p.empty)
-		p.empty = nil
+// pass takes a token if there is one.
+func (g *gate) pass(now, every time.Duration, burst int) bool {
+	for {
+		spent := g.spent.Load()
+		next := max(spent, int64(now-time.Duration(burst)*every)) + int64(every)
+		if next > int64(now) {
+			return false
+		}
+		if g.spent.CompareAndSwap(spent, next) {
+			return true
+		}
 	}
-}
-
-func (p *places) taken() int {
-	p.mu.Lock()
-	defer p.mu.Unlock()
-	return p.n
-}
-
-// wait returns at a moment at which no place is taken.
-func (p *places) wait() {
-	p.mu.Lock()
-	if p.n == 0 {
-		p.mu.Unlock()
-		return
-	}
-	if p.empty == nil {
-		p.empty = make(chan struct{})
-	}
-	empty := p.empty
-	p.mu.Unlock()
-	<-empty
 }

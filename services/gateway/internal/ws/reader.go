@@ -10,7 +10,6 @@ import (
 
 	"github.com/coder/websocket"
 
-	"github.com/linkpulse/linkpulse/pkg/auth"
 	"github.com/linkpulse/linkpulse/pkg/wire"
 )
 
@@ -26,8 +25,11 @@ func (h *Handler) serve(c *Conn, ws *websocket.Conn) {
 	code, condition := h.read(c, ws)
 	_ = ws.CloseNow() // always: the library does not close by itself after some errors
 	c.settle()
+	if c.guest {
+		h.depart(c)
+	}
 	c.session.Gone(code, condition)
-	h.places.leave()
+	h.leave(c)
 }
 
 // errViolation ends the reading of a connection that the reader has closed by the hub.
@@ -35,6 +37,9 @@ var errViolation = errors.New("the client broke a rule")
 
 // read handles messages until the connection ends and says how it ended: with which close code, or in which condition.
 func (h *Handler) read(c *Conn, ws *websocket.Conn) (code wire.CloseCode, condition string) {
+	if c.violation != 0 { // it was revoked as it came in
+		return h.end(c, errViolation)
+	}
 	for {
 		typ, r, err := ws.Reader(h.ctx)
 		if err == nil {
@@ -48,6 +53,9 @@ func (h *Handler) read(c *Conn, ws *websocket.Conn) (code wire.CloseCode, condit
 
 // end finds out how a connection ended, and waits for the peer to take our close frame where there is one.
 func (h *Handler) end(c *Conn, err error) (code wire.CloseCode, condition string) {
+	if c.guest && c.violation == 0 && isLate(err) {
+		err = h.late(c)
+	}
 	if c.violation != 0 {
 		h.linger(c)
 		return c.violation, ""
@@ -114,7 +122,7 @@ func (c *Conn) pinged(context.Context, []byte) bool {
 	}
 	if c.violation == 0 {
 		_ = h.violate(c, wire.ClosePolicyViolation)
-		_ = c.SetReadDeadline(time.Unix(1, 0)) // the library would go on reading pings: this ends its read
+		_ = c.SetReadDeadline(past()) // the library would go on reading pings: this ends its read
 	}
 	return false
 }
@@ -123,33 +131,44 @@ func (c *Conn) pinged(context.Context, []byte) bool {
 func (h *Handler) message(c *Conn, typ websocket.MessageType, r io.Reader) error {
 	b := h.borrow()
 	defer h.giveBack(b)
-	if err := b.fill(r); err != nil {
+	most := wire.MaxClientMessage
+	if c.guest {
+		most = wire.MaxFirstMessage
+	}
+	if err := b.fill(r, most); err != nil {
 		if errors.Is(err, errTooBig) {
 			return h.violate(c, wire.CloseTooBig)
 		}
 		return err
+	}
+	if c.violation != 0 { // by a ping in front of it
+		return errViolation
 	}
 	c.session.Heard()
 	if err := h.throttle(c); err != nil {
 		return err
 	}
 	switch {
-	case typ != websocket.MessageText:
+	case typ != websocket.MessageText && !c.guest:
 		h.cfg.Metrics.received[receivedInvalid].Inc()
 		c.session.Fail(wire.ErrBadMessage, "messages are JSON text: send text frames, not binary ones")
 		return h.violate(c, wire.CloseUnsupported)
-	case !utf8.Valid(b.bytes): // RFC 6455 section 8.1; the library does not look
+	case typ == websocket.MessageText && !utf8.Valid(b.bytes): // RFC 6455 section 8.1; the library does not look
 		h.cfg.Metrics.received[receivedInvalid].Inc()
 		return h.violate(c, wire.CloseInvalidUTF8)
 	}
-	return h.apart(c, b.bytes)
+	if c.guest {
+		return apart(func() error { return h.greet(c, typ == websocket.MessageText, b.bytes) })
+	}
+	return apart(func() error { return h.dispatch(c, b.bytes) })
 }
 
-// apart is dispatch on a goroutine of its own, which is waited for. Decoding takes more stack than reading does, and the
-// reader's stack is kept as long as its connection: 4 KiB of each for something that a dashboard does once.
-func (h *Handler) apart(c *Conn, b []byte) error {
+// apart runs f on a goroutine of its own, and waits for it. Decoding takes more stack than reading does, and verifying a
+// token takes more still, and the reader's stack is kept as long as its connection: 4 KiB of each for something that a
+// dashboard does once.
+func apart(f func() error) error {
 	done := make(chan error, 1)
-	go func() { done <- h.dispatch(c, b) }()
+	go func() { done <- f() }()
 	return <-done
 }
 
@@ -186,9 +205,9 @@ func (h *Handler) dispatch(c *Conn, b []byte) error {
 	case wire.TypeUnsubscribe:
 		h.cfg.Metrics.received[receivedUnsubscribe].Inc()
 		c.session.Unsubscribe(m.Links)
-	default: // wire.TypeAuth, without authentication: everybody may see everything already
+	default: // wire.TypeAuth
 		h.cfg.Metrics.received[receivedAuth].Inc()
-		c.session.Refresh(auth.Anybody())
+		return h.refresh(c, m.Token)
 	}
 	return nil
 }

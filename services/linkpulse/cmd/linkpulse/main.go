@@ -22,6 +22,7 @@ import (
 	"github.com/linkpulse/linkpulse/services/linkpulse/internal/bench"
 	"github.com/linkpulse/linkpulse/services/linkpulse/internal/devcmd"
 	"github.com/linkpulse/linkpulse/services/linkpulse/internal/initcmd"
+	"github.com/linkpulse/linkpulse/services/linkpulse/internal/keycmd"
 	"github.com/linkpulse/linkpulse/services/linkpulse/internal/sendcmd"
 	"github.com/linkpulse/linkpulse/services/linkpulse/internal/tail"
 	"github.com/linkpulse/linkpulse/services/linkpulse/internal/totalscmd"
@@ -39,6 +40,7 @@ type commands struct {
 	Send    sendcmd.Cmd   `cmd:"" help:"Send clicks and say what became of each."`
 	Watch   watchcmd.Cmd  `cmd:"" help:"Watch live counts."`
 	Tail    tail.Cmd      `cmd:"" help:"Turn a web server's access log into clicks."`
+	Key     keycmd.Cmd    `cmd:"" help:"Make and check the API keys of those who send clicks."`
 	Bench   bench.Cmd     `cmd:"" help:"Measure delivery under load."`
 	Version versionCmd    `cmd:"" help:"Say what was built."`
 }
@@ -111,10 +113,14 @@ func (c *commands) dispatch(ctx context.Context, command string, log *zap.Logger
 		return c.Dev.Run(ctx, devcmd.Env{Stdout: os.Stdout, Stderr: os.Stderr, Terminal: terminal, Log: log})
 	case "init":
 		return c.Init.Run(ctx, os.Stdout, log)
+	case "key":
+		cmd, err := c.Key.Find(subcommand(command))
+		if err != nil {
+			return err
+		}
+		return cmd.Run(ctx, keycmd.Env{Stdin: os.Stdin, Stdout: os.Stdout, Stderr: os.Stderr, Interactive: isTerminal(os.Stdin)})
 	case "totals":
-		_, sub, _ := strings.Cut(command, " ")
-		sub, _, _ = strings.Cut(sub, " ")
-		cmd, err := c.Totals.Find(sub)
+		cmd, err := c.Totals.Find(subcommand(command))
 		if err != nil {
 			return err
 		}
@@ -123,14 +129,14 @@ func (c *commands) dispatch(ctx context.Context, command string, log *zap.Logger
 			Terminal: terminal, Interactive: isTerminal(os.Stdin), Owner: owner(),
 		})
 	case "send":
-		return c.Send.Run(ctx, sendcmd.Env{Stdout: os.Stdout, Stderr: os.Stderr, Terminal: terminal})
+		return c.Send.Run(ctx, sendcmd.Env{Stdout: os.Stdout, Stderr: os.Stderr, Environ: os.Environ(), Terminal: terminal})
 	case "watch":
 		return c.Watch.Run(ctx, watchcmd.Env{
 			Stdin: os.Stdin, Stdout: os.Stdout, Stderr: os.Stderr, Environ: os.Environ(),
 			Terminal: isTerminal(os.Stdin) && isTerminal(os.Stdout),
 		})
 	case "tail":
-		return c.Tail.Run(ctx, tail.Env{Stdout: os.Stdout, Stderr: os.Stderr, Terminal: terminal})
+		return c.Tail.Run(ctx, tail.Env{Stdout: os.Stdout, Stderr: os.Stderr, Environ: os.Environ(), Terminal: terminal})
 	case "bench":
 		return c.Bench.Run(ctx, bench.Env{Stdout: os.Stdout, Stderr: os.Stderr, Terminal: terminal})
 	case "version":
@@ -140,6 +146,13 @@ func (c *commands) dispatch(ctx context.Context, command string, log *zap.Logger
 	default:
 		return fmt.Errorf("no such command: %s", name)
 	}
+}
+
+// subcommand returns the second word of a command.
+func subcommand(command string) string {
+	_, rest, _ := strings.Cut(command, " ")
+	word, _, _ := strings.Cut(rest, " ")
+	return word
 }
 
 func isTerminal(f *os.File) bool { return term.IsTerminal(int(f.Fd())) }

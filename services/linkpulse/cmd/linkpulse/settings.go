@@ -25,10 +25,11 @@ func (c *commands) settle(command string, args, environ []string) error {
 	default:
 		return nil
 	}
+	var senders struct{ Key string } // LINKPULSE_KEY and LINKPULSE_KEY_FILE are of those who send clicks
 	t := &c.Totals
 	return config.Load(cfg, config.Source{
 		Name: "linkpulse " + strings.Join(words, " "), Prefix: "LINKPULSE", Args: without(args, words), Environ: ours(environ),
-		Others: []any{&c.Init, &t.Status, &t.Verify, &t.Rebuild, &t.Export, &t.Import},
+		Others: []any{&c.Init, &t.Status, &t.Verify, &t.Rebuild, &t.Export, &t.Import, &senders},
 	})
 }
 

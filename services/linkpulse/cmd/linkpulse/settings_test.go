@@ -40,7 +40,7 @@ func TestInitFromTheEnvironment(t *testing.T) {
 	c, err := parse(t, []string{"--log-level", "info", "init", "--partitions=24", "--config", file(t, `{"retention": "200h", "partitions": 6}`)},
 		"LINKPULSE_KAFKA_BROKERS=a:9092,b:9092", "LINKPULSE_KAFKA_SASL_MECHANISM=scram-sha-512", "LINKPULSE_KAFKA_SASL_USERNAME=ops",
 		"LINKPULSE_KAFKA_SASL_PASSWORD_FILE="+file(t, "s3cret\n"), "LINKPULSE_PARTITIONS=3", "LINKPULSE_WITHIN=2h",
-		"LINKPULSE_REDIS_PASSWORD=of the other commands", "LINKPULSE_LOG_LEVEL=debug", "HOME=/root")
+		"LINKPULSE_REDIS_PASSWORD=of the other commands", "LINKPULSE_KEY_FILE=of others", "LINKPULSE_LOG_LEVEL=debug", "HOME=/root")
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -13,6 +13,7 @@ import (
 
 	"github.com/linkpulse/linkpulse/pkg/click"
 	"github.com/linkpulse/linkpulse/pkg/client"
+	"github.com/linkpulse/linkpulse/services/linkpulse/internal/keyflag"
 )
 
 // Cmd are the arguments of `linkpulse send`.
@@ -28,11 +29,15 @@ type Cmd struct {
 	Ingest    string        `help:"Address of ingest." default:"http://127.0.0.1:8080" placeholder:"URL"`
 	Timeout   time.Duration `help:"How long to go on trying." default:"30s"`
 	JSON      bool          `help:"Print one line of JSON per click."`
+
+	Credentials keyflag.Flags `embed:""`
 }
 
 // Env is what the command takes from its process.
 type Env struct {
 	Stdout, Stderr io.Writer
+	// Environ may name the API key.
+	Environ []string
 	// Terminal tells whether Stderr is one, so that a progress line can be drawn over itself.
 	Terminal bool
 	// Transport reaches ingest; nil is the network.
@@ -53,7 +58,11 @@ func (c *Cmd) Run(ctx context.Context, env Env) error {
 	if err := c.check(); err != nil {
 		return err
 	}
-	poster, err := client.NewPoster(c.Ingest, min(c.Timeout, attemptTimeout), env.Transport)
+	credentials, err := c.Credentials.Credentials(env.Environ)
+	if err != nil {
+		return err
+	}
+	poster, err := client.NewPoster(c.Ingest, min(c.Timeout, attemptTimeout), credentials, env.Transport)
 	if err != nil {
 		return err
 	}
@@ -191,7 +200,7 @@ func (s *sending) deliver(ctx context.Context, clicks []client.Click) error {
 	defer cancel()
 	begun := time.Now()
 	refused := map[int]error{}
-	fates, _ := s.poster.Deliver(limited, clicks, client.Delivery{ // its error is that the time is over: the fates say it
+	fates, err := s.poster.Deliver(limited, clicks, client.Delivery{
 		OnTrouble: func(err error, wait time.Duration) {
 			s.lastErr = err
 			if wait > 0 {
@@ -202,6 +211,10 @@ func (s *sending) deliver(ctx context.Context, clicks []client.Click) error {
 		OnRefused: func(i int, err error) { refused[i] = err },
 	})
 	took := time.Since(begun)
+	why := "the time is over"
+	if refused, ok := errors.AsType[*client.RefusedError](err); ok {
+		why = refused.Error()
+	}
 	for i, fate := range fates {
 		r := result{Link: clicks[i].Link, ID: clicks[i].ID.String(), Status: "delivered", Ms: float64(took.Microseconds()) / 1e3}
 		switch fate {
@@ -211,15 +224,18 @@ func (s *sending) deliver(ctx context.Context, clicks []client.Click) error {
 			r.Status, r.Error = "refused", refused[i].Error()
 			s.lastErr = refused[i]
 		case client.FateFailed:
-			r.Status, r.Error = "failed", "the time is over"
+			r.Status, r.Error = "failed", why
 		case client.FateUnknown:
-			r.Status, r.Error = "unknown", "the time is over, and an attempt has had no answer"
+			r.Status, r.Error = "unknown", why+", and an attempt has had no answer"
 		}
 		if err := s.print(r); err != nil {
 			return err
 		}
 	}
 	s.settled += len(clicks)
+	if errors.Is(err, client.ErrUnauthorized) { // the next clicks would fare no better
+		return fmt.Errorf("%w: %d of %d: %w", ErrNotSent, s.delivered, s.total, client.ErrUnauthorized)
+	}
 	return ctx.Err()
 }
 

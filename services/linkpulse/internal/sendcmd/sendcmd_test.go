@@ -12,6 +12,10 @@ import (
 	"time"
 
 	"go.uber.org/goleak"
+
+	"github.com/linkpulse/linkpulse/pkg/apikey"
+	"github.com/linkpulse/linkpulse/pkg/client"
+	"github.com/linkpulse/linkpulse/services/linkpulse/internal/keyflag"
 )
 
 func TestMain(m *testing.M) { goleak.VerifyTestMain(m) }
@@ -148,4 +152,66 @@ func TestSendChecksItsArguments(t *testing.T) {
 			t.Errorf("%q is not told in %v", want, err)
 		}
 	}
+}
+
+// A key that ingest does not know is told once, and nothing is tried again: the next clicks would fare no better.
+func TestSendWithAKey(t *testing.T) {
+	t.Parallel()
+	key, err := apikey.New("acme-1")
+	if err != nil {
+		t.Fatal(err)
+	}
+	const refusal = `{"type":"urn:linkpulse:problem:bad_key","code":"bad_key","rule":"expired","detail":"the key has expired"}`
+	for name, flags := range map[string]keyflag.Flags{"flag": {Key: key.Reveal()}, "environment": {}} {
+		expired := false
+		g := &ingest{answer: func(int) (int, string) {
+			if expired {
+				return http.StatusUnauthorized, refusal
+			}
+			return http.StatusAccepted, ""
+		}}
+		check := func(header http.Header) {
+			if p, err := apikey.Read(header); err != nil || p.Hash() != key.Hash() {
+				t.Errorf("%s: sent %v: %v", name, p, err)
+			}
+		}
+		var out, log strings.Builder
+		send := func() error {
+			out.Reset()
+			c := Cmd{Links: []string{"a"}, N: 1200, Ingest: "http://ingest", Timeout: time.Minute, Credentials: flags}
+			return c.Run(t.Context(), Env{
+				Stdout: &out, Stderr: &log, Environ: []string{"LINKPULSE_KEY=" + key.Reveal()},
+				Transport: watched{g, check},
+			})
+		}
+		if err := send(); err != nil || len(g.clicks) != 1200 {
+			t.Errorf("%s: %d clicks: %v", name, len(g.clicks), err)
+		}
+		expired = true
+		before := len(g.bodies)
+		err := send()
+		if !errors.Is(err, ErrNotSent) || !errors.Is(err, client.ErrUnauthorized) || len(g.bodies) != before+1 ||
+			strings.Count(out.String(), "failed: ingest answers 401 Unauthorized: bad_key: expired") != 500 {
+			t.Errorf("%s: %d requests, %.200q: %v", name, len(g.bodies)-before, out.String(), err)
+		}
+		if said := out.String() + log.String() + err.Error(); strings.Contains(said, key.Reveal()[12:30]) {
+			t.Errorf("%s: the secret is told", name)
+		}
+	}
+	_, _, err = run(t, Cmd{Links: []string{"a"}, Credentials: keyflag.Flags{Key: "lpk_short"}}, &ingest{})
+	if err == nil || !strings.Contains(err.Error(), "--key: a key is") {
+		t.Errorf("no key: %v", err)
+	}
+}
+
+// watched shows the header of each request.
+type watched struct {
+	http.RoundTripper
+
+	show func(http.Header)
+}
+
+func (w watched) RoundTrip(req *http.Request) (*http.Response, error) {
+	w.show(req.Header)
+	return w.RoundTripper.RoundTrip(req)
 }

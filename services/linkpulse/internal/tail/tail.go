@@ -1,7 +1,8 @@
 // Package tail is `linkpulse tail`: it turns the access log of a web server into clicks, so that a shortener needs no change
 // at all to be counted.
 //
-// Nothing is dropped: it waits for as long as ingest does not take clicks, and the log is its queue. It follows the log
+// Nothing is dropped: it waits for as long as ingest does not take clicks, and the log is its queue. It ends where ingest does
+// not know its API key, and goes on from there when it is started with another one. It follows the log
 // through rotation by rename and by copytruncate, while it runs and while it does not, as long as the rotated files lie
 // beside the log and are not compressed before they were read. How far it got is kept in a position file, which moves on
 // only when ingest has acknowledged what lies before.
@@ -24,6 +25,7 @@ import (
 	"time"
 
 	"github.com/linkpulse/linkpulse/pkg/client"
+	"github.com/linkpulse/linkpulse/services/linkpulse/internal/keyflag"
 	"github.com/linkpulse/linkpulse/services/linkpulse/internal/tail/accesslog"
 )
 
@@ -37,11 +39,15 @@ type Cmd struct {
 	Name         string `help:"Name of this log in the ids of its clicks. Give one where several servers write logs that could be alike." placeholder:"TEXT"`
 	Ingest       string `help:"Address of ingest." default:"http://127.0.0.1:8080" placeholder:"URL"`
 	JSON         bool   `help:"Print progress and summary as lines of JSON."`
+
+	Credentials keyflag.Flags `embed:""`
 }
 
 // Env is what the command takes from its process.
 type Env struct {
 	Stdout, Stderr io.Writer
+	// Environ may name the API key.
+	Environ []string
 	// Terminal tells whether Stderr is one, so that a progress line can be drawn over itself.
 	Terminal bool
 	// Transport reaches ingest; nil is the network.
@@ -69,7 +75,11 @@ func (c *Cmd) Run(ctx context.Context, env Env) (err error) {
 	if position == "" {
 		position = log + ".linkpulse-position"
 	}
-	poster, err := client.NewPoster(c.Ingest, requestTimeout, env.Transport)
+	credentials, err := c.Credentials.Credentials(env.Environ)
+	if err != nil {
+		return err
+	}
+	poster, err := client.NewPoster(c.Ingest, requestTimeout, credentials, env.Transport)
 	if err != nil {
 		return err
 	}

@@ -2,6 +2,7 @@ package watchcmd
 
 import (
 	"encoding/json"
+	"errors"
 	"fmt"
 	"io"
 	"strconv"
@@ -10,9 +11,13 @@ import (
 	"github.com/linkpulse/linkpulse/pkg/client"
 )
 
+// ErrDenied says that the token covers none of the links.
+var ErrDenied = errors.New("the token covers none of these links")
+
 // lines prints changes one by one: counts to Stdout; to people, what becomes of the connection to Stderr.
 func (c *Cmd) lines(env Env, changes <-chan change) error {
 	shown, told := 0, ""
+	denied := make(map[string]bool)
 	for ch := range changes {
 		var err error
 		switch {
@@ -21,8 +26,12 @@ func (c *Cmd) lines(env Env, changes <-chan change) error {
 		case ch.update.Link == "":
 			told, err = c.printState(env, ch.state, told)
 		case ch.update.Status == client.LinkDenied:
-			_, err = fmt.Fprintf(env.Stderr, "%s: the gateway does not let you see it\n", ch.update.Link)
+			if !denied[ch.update.Link] {
+				denied[ch.update.Link] = true
+				err = c.printDenied(env, ch.update.Link)
+			}
 		case ch.update.Known && ch.update.Status == client.LinkLive:
+			delete(denied, ch.update.Link)
 			if err = c.printUpdate(env.Stdout, ch.update); err == nil {
 				shown++
 			}
@@ -32,6 +41,9 @@ func (c *Cmd) lines(env Env, changes <-chan change) error {
 		}
 		if c.Count > 0 && shown >= c.Count {
 			return nil
+		}
+		if c.Count > 0 && len(denied) == len(newBoard(c.Links).links) {
+			return ErrDenied // and whoever waits for changes would wait for ever
 		}
 	}
 	return nil
@@ -50,6 +62,12 @@ type updateLine struct {
 	Shown int64  `json:"shown_at"`     // Unix milliseconds, of this machine
 }
 
+// deniedLine is a line of --json about a link that the token does not cover.
+type deniedLine struct {
+	Type string `json:"type"` // "denied"
+	Link string `json:"link"`
+}
+
 // stateLine is a line of --json about the connection.
 type stateLine struct {
 	Type    string `json:"type"` // "state"
@@ -58,6 +76,9 @@ type stateLine struct {
 	Gateway string `json:"gateway,omitempty"`
 	URL     string `json:"url,omitempty"`
 	LagMs   int64  `json:"lag_ms"`
+	// ExpiresAt is when the token ends, in Unix milliseconds; TokenProblem why there is no other one yet.
+	ExpiresAt    int64  `json:"expires_at,omitempty"`
+	TokenProblem string `json:"token_problem,omitempty"`
 }
 
 func (c *Cmd) printUpdate(w io.Writer, u client.Update) error {
@@ -75,15 +96,28 @@ func (c *Cmd) printUpdate(w io.Writer, u client.Update) error {
 	return err
 }
 
+func (c *Cmd) printDenied(env Env, link string) (err error) {
+	if c.JSON {
+		return json.NewEncoder(env.Stdout).Encode(deniedLine{Type: "denied", Link: link})
+	}
+	_, err = fmt.Fprintf(env.Stderr, "%s: denied, your token does not cover it\n", link)
+	return err
+}
+
 // printState tells of the connection. Heartbeats, which change nothing but the lag, are for programs only: people are told
 // what is not what they were told last. It returns that.
 func (c *Cmd) printState(env Env, s client.State, told string) (string, error) {
 	if c.JSON {
-		return told, json.NewEncoder(env.Stdout).Encode(stateLine{
+		line := stateLine{
 			Type: "state", State: s.Phase.String(), Reason: s.Reason, Gateway: s.Gateway, URL: s.URL, LagMs: s.Lag.Milliseconds(),
-		})
+			TokenProblem: s.TokenProblem,
+		}
+		if !s.ExpiresAt.IsZero() {
+			line.ExpiresAt = s.ExpiresAt.UnixMilli()
+		}
+		return told, json.NewEncoder(env.Stdout).Encode(line)
 	}
-	text := describe(s, time.Now())
+	text := describe(s, time.Now()) + tokenText(s)
 	if text == told {
 		return told, nil
 	}
@@ -111,6 +145,14 @@ func describe(s client.State, now time.Time) string {
 	case client.PhaseIdle:
 	}
 	return text
+}
+
+// tokenText says what is wrong with the token, empty where nothing is.
+func tokenText(s client.State) string {
+	if s.TokenProblem == "" {
+		return ""
+	}
+	return "; the token ends at " + s.ExpiresAt.Local().Format("15:04:05") + ": " + s.TokenProblem
 }
 
 // group writes a number with separators between its thousands.

@@ -125,14 +125,17 @@ func (b *board) render(width, height int, now time.Time) string {
 	if width > 0 {
 		name = max(4, min(name, width-columnsWidth-1))
 	}
-	links, more := b.links, 0
-	if room := height - 4; height > 0 && len(links) > room {
+	links, more, denied := b.links, 0, b.denied()
+	if room := height - 4 - min(denied, 1); height > 0 && len(links) > room {
 		room = max(1, room)
 		links, more = links[:room], len(links)-room
 	}
 	lines := []string{b.statusLine(now), faint(pad("link", name) + fmt.Sprintf(columns, "clicks", "", "bots", "per s", "last"))}
 	for _, link := range links {
 		lines = append(lines, b.rowLine(b.rows[link], name, now))
+	}
+	if denied > 0 {
+		lines = append(lines, coloured(deniedText(denied), yellow))
 	}
 	if more > 0 {
 		lines = append(lines, faint(fmt.Sprintf("and %d more, for which the terminal is too low", more)))
@@ -149,6 +152,9 @@ func (b *board) statusLine(now time.Time) string {
 		if !s.Heartbeat.IsZero() {
 			text += fmt.Sprintf(", complete to %.1f s ago", max(0, s.Lag+now.Sub(s.Heartbeat)).Seconds())
 		}
+		if problem := tokenText(s); problem != "" {
+			text, colour = text+problem, yellow
+		}
 	case client.PhaseStale:
 		colour = yellow
 	case client.PhaseClosed:
@@ -156,6 +162,23 @@ func (b *board) statusLine(now time.Time) string {
 	case client.PhaseIdle, client.PhaseConnecting, client.PhaseReconnecting:
 	}
 	return coloured("● "+text, colour) + faint("   q quits")
+}
+
+// denied returns how many links the token does not cover.
+func (b *board) denied() (n int) {
+	for _, r := range b.rows {
+		if r.update.Status == client.LinkDenied {
+			n++
+		}
+	}
+	return n
+}
+
+func deniedText(n int) string {
+	if n == 1 {
+		return "▲ one link is denied: your token does not cover it"
+	}
+	return fmt.Sprintf("▲ %d links are denied: your token does not cover them", n)
 }
 
 // rowLine draws a link. What is not live is faint: it is what was known last.

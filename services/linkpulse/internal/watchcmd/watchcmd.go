@@ -4,12 +4,15 @@ package watchcmd
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"io"
 	"net/http"
 	"time"
 
 	"github.com/linkpulse/linkpulse/pkg/client"
+	"github.com/linkpulse/linkpulse/pkg/wire"
+	"github.com/linkpulse/linkpulse/services/linkpulse/internal/tokenflag"
 )
 
 // Cmd are the arguments of `linkpulse watch`.
@@ -20,6 +23,8 @@ type Cmd struct {
 	Interval time.Duration `help:"Least time between two changes of a link; 0 is as they come." default:"0"`
 	JSON     bool          `help:"Print one line of JSON per change."`
 	Plain    bool          `help:"Print lines, also to a terminal."`
+
+	tokenflag.Flags
 }
 
 // Env is what the command takes from its process.
@@ -37,16 +42,25 @@ type Env struct {
 }
 
 // Run shows counts until ctx ends, which is no error, or until as many changes were shown as was asked for. The error is a
-// *client.StoppedError if the gateways refuse for good.
+// *client.StoppedError if the gateways refuse for good, and [ErrDenied] if it was to end after some changes and none can come.
 func (c *Cmd) Run(ctx context.Context, env Env) error {
 	if c.Count < 0 {
 		return fmt.Errorf("--count: 0 or more, not %d", c.Count)
+	}
+	tokens, err := c.Source(ctx, env.Stdin)
+	if err != nil {
+		return err
+	}
+	if tokens != nil {
+		if err := tokenflag.CheckPlain(c.Gateway); err != nil {
+			fmt.Fprintf(env.Stderr, "linkpulse watch: %v\n", err)
+		}
 	}
 	ctx, cancel := context.WithCancel(ctx)
 	defer cancel()
 	states := make(chan client.State, stateBuffer)
 	w, err := client.NewWatcher(c.Gateway, client.WatchOptions{
-		Interval: c.Interval, HTTPClient: env.HTTPClient,
+		Interval: c.Interval, Tokens: tokens, HTTPClient: env.HTTPClient,
 		OnState: func(s client.State) { offer(states, s) },
 	})
 	if err != nil {
@@ -58,9 +72,18 @@ func (c *Cmd) Run(ctx context.Context, env Env) error {
 	}
 	changes := merge(ctx, w, states)
 	if env.Terminal && !c.JSON && !c.Plain {
-		return c.table(ctx, env, changes, cancel)
+		err = c.table(ctx, env, changes, cancel)
+	} else {
+		err = c.lines(env, changes)
 	}
-	return c.lines(env, changes)
+	if stopped, ok := errors.AsType[*client.StoppedError](err); ok && tokens == nil && wantsToken(stopped) {
+		return fmt.Errorf("%w: give it one with --token-file", err)
+	}
+	return err
+}
+
+func wantsToken(e *client.StoppedError) bool {
+	return e.Code == wire.CloseUnauthenticated || e.Status == http.StatusUnauthorized
 }
 
 // stateBuffer is how many states may wait to be shown. A reader that is slower than that misses the older ones.

@@ -18,15 +18,22 @@ import (
 
 	"github.com/linkpulse/linkpulse/pkg/client"
 	"github.com/linkpulse/linkpulse/pkg/wire"
+	"github.com/linkpulse/linkpulse/services/linkpulse/internal/tokenflag"
 )
+
+const goodToken = "good.token.x"
 
 func TestMain(m *testing.M) { goleak.VerifyTestMain(m) }
 
 // gateway answers the first subscribe of each connection with a count of 10 and n updates of one click each, then waits for
-// the client to go, or closes with a code.
+// the client to go, or closes with a code. Links that begin with "denied" are; any token but [goodToken] is refused.
 func gateway(t *testing.T, n int64, code wire.CloseCode) Env {
 	t.Helper()
 	srv := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		if token := r.Header.Get("Authorization"); token != "" && token != "Bearer "+goodToken {
+			http.Error(w, `{"detail":"it is signed by nobody"}`, http.StatusUnauthorized)
+			return
+		}
 		c, err := websocket.Accept(w, r, nil)
 		if err != nil {
 			t.Errorf("accepting: %v", err)
@@ -50,6 +57,10 @@ func gateway(t *testing.T, n int64, code wire.CloseCode) Env {
 		}
 		var answer wire.Subscribed
 		for _, link := range m.Links {
+			if strings.HasPrefix(link, "denied") {
+				answer.Denied = append(answer.Denied, link)
+				continue
+			}
 			answer.Links = append(answer.Links, wire.LinkCount{Link: link, Count: 1234567, Bots: 3, Seq: 10})
 		}
 		send(wire.AppendSubscribed(nil, answer))
@@ -166,6 +177,79 @@ func TestRefusalEndsIt(t *testing.T) {
 	}
 }
 
+func TestTokens(t *testing.T) {
+	t.Parallel()
+	for token, want := range map[string]string{goodToken: "", "bad.token.x": "401 Unauthorized: it is signed by nobody", "n0 token": "--token: "} {
+		env := gateway(t, 0, 0)
+		c := Cmd{Links: []string{"a"}, Gateway: []string{env.url()}, Count: 1, Flags: tokenflag.Flags{Token: token}}
+		err := c.Run(t.Context(), env)
+		if (err == nil) != (want == "") || err != nil && (!strings.Contains(err.Error(), want) || strings.Contains(err.Error(), token)) {
+			t.Errorf("%s: %v, want %q", token, err, want)
+		}
+	}
+	// A gateway that wants one has whoever brings none told how to.
+	env := gateway(t, 0, wire.CloseUnauthenticated)
+	err := (&Cmd{Links: []string{"a"}, Gateway: []string{env.url()}}).Run(t.Context(), env)
+	if stopped := (*client.StoppedError)(nil); !errors.As(err, &stopped) || !strings.HasSuffix(err.Error(), "this client has none: give it one with --token-file") {
+		t.Errorf("without a token: %v", err)
+	}
+	// Where it would be readable on its way, that is said.
+	env = gateway(t, 0, 0)
+	ctx, cancel := context.WithCancel(t.Context())
+	cancel()
+	c := Cmd{Links: []string{"a"}, Gateway: []string{"http://gw.example"}, Flags: tokenflag.Flags{Token: goodToken}}
+	if err := c.Run(ctx, env); err != nil || !strings.Contains(text(env.Stderr), "unencrypted") {
+		t.Errorf("told %q, %v", text(env.Stderr), err)
+	}
+}
+
+func TestDeniedLinks(t *testing.T) {
+	t.Parallel()
+	env := gateway(t, 0, 0)
+	c := Cmd{Links: []string{"a", "denied-1", "denied-2"}, Gateway: []string{env.url()}, Count: 1}
+	if err := c.Run(t.Context(), env); err != nil || !strings.Contains(text(env.Stdout), "  a  1,234,567") || strings.Contains(text(env.Stdout), "denied") {
+		t.Errorf("printed %q, %v", text(env.Stdout), err)
+	}
+	// Whoever waits for a change of denied links alone would wait for ever.
+	for _, asJSON := range []bool{false, true} {
+		env = gateway(t, 0, 0)
+		c = Cmd{Links: []string{"denied-1", "denied-2", "denied-1"}, Gateway: []string{env.url()}, Count: 1, JSON: asJSON}
+		if err := c.Run(t.Context(), env); !errors.Is(err, ErrDenied) {
+			t.Errorf("ended with %v", err)
+		}
+		out := text(env.Stderr)
+		want := "denied-1: denied, your token does not cover it\n"
+		if asJSON {
+			out, want = text(env.Stdout), `{"type":"denied","link":"denied-1"}`+"\n"
+		}
+		if strings.Count(out, want) != 1 || strings.Count(out, "denied-2") != 1 {
+			t.Errorf("told %q", out)
+		}
+	}
+}
+
+// A token that is not renewed is told to programs and to people, and to these once.
+func TestTokenProblem(t *testing.T) {
+	t.Parallel()
+	s := client.State{Phase: client.PhaseLive, Gateway: "gw-1", ExpiresAt: time.UnixMilli(1769860804250), TokenProblem: "the issuer is away"}
+	env := Env{Stdout: &buffer{}, Stderr: &buffer{}}
+	for _, c := range []Cmd{{}, {JSON: true}} {
+		changes := make(chan change, 2)
+		changes <- change{state: s}
+		changes <- change{state: s}
+		close(changes)
+		if err := c.lines(env, changes); err != nil {
+			t.Fatal(err)
+		}
+	}
+	if out := text(env.Stderr); strings.Count(out, "live: gw-1; the token ends at ") != 1 || !strings.Contains(out, ": the issuer is away\n") {
+		t.Errorf("told people %q", out)
+	}
+	if out := text(env.Stdout); strings.Count(out, `"expires_at":1769860804250,"token_problem":"the issuer is away"`) != 2 {
+		t.Errorf("told programs %q", out)
+	}
+}
+
 func TestTableRuns(t *testing.T) {
 	t.Parallel()
 	env := gateway(t, 5, 0)
@@ -236,6 +320,22 @@ x7Kp2          1,247                     31            11 s ago
 `
 	if got := "\n" + plain(b.render(80, 24, later)); !strings.HasPrefix(got, want) {
 		t.Fatalf("drawn:%s\nwant:%s", got, want)
+	}
+	// A token that is not renewed, and a link that it does not cover.
+	b.apply(client.Update{Link: "a3bZ9", Status: client.LinkDenied}, later)
+	b.state = client.State{Phase: client.PhaseLive, Gateway: "gw-1", ExpiresAt: time.Date(2026, 1, 31, 12, 5, 0, 0, time.Local), TokenProblem: "the issuer is away"}
+	want = `
+● live: gw-1; the token ends at 12:05:00: the issuer is away   q quits
+link          clicks                   bots     per s  last
+x7Kp2          1,247                     31            11 s ago
+a3bZ9         denied
+▲ one link is denied: your token does not cover it
+`
+	if got := "\n" + plain(b.render(80, 24, later)); got != want {
+		t.Fatalf("drawn:%s\nwant:%s", got, want)
+	}
+	if got := plain(b.render(80, 6, later)); !strings.Contains(got, "and 1 more") || !strings.Contains(got, "one link is denied") {
+		t.Fatalf("drawn:\n%s", got)
 	}
 	// A low and narrow terminal.
 	b = newBoard([]string{strings.Repeat("a", 128), "b", "c", "d"})

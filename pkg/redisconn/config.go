@@ -1,4 +1,4 @@
-package totals
+package redisconn
 
 import (
 	"crypto/tls"
@@ -26,7 +26,7 @@ type Config struct {
 	TLS              TLSConfig     `embed:"" prefix:"tls-"`
 }
 
-// TLSConfig says how connections are encrypted. Files are read when the store is opened.
+// TLSConfig says how connections are encrypted. Files are read when the connection is opened.
 type TLSConfig struct {
 	Enable     bool   `help:"Encrypt connections to Redis."`
 	CA         string `help:"File with the certificates to trust; without it, those of the system." placeholder:"FILE"`

@@ -1,4 +1,4 @@
-package totals
+package redisconn
 
 import (
 	"context"
@@ -14,10 +14,19 @@ import (
 	"go.uber.org/zap"
 )
 
-// connection is a client that is made when it is needed.
-type connection struct {
-	store  *Store
-	option rueidis.ClientOption
+// Client is a client of Redis that connects when it is needed, and again when the connection was lost. It is safe for
+// concurrent use; calls that come together share round trips.
+type Client struct {
+	cfg      Config
+	option   rueidis.ClientOption
+	dial     func(ctx context.Context, network, address string) (net.Conn, error)
+	log      *zap.Logger
+	attempts func(err error, took time.Duration)
+
+	// ctx ends with Close, and with it whatever connects or waits to.
+	ctx     context.Context //nolint:containedctx // the life of the client, not of a call
+	end     context.CancelFunc
+	running sync.WaitGroup // attempts to connect, and clients that are being closed
 
 	mu         sync.Mutex     // guards what follows; never held across I/O
 	client     rueidis.Client // nil until the first connection, and after one that had to be given up
@@ -32,55 +41,42 @@ type attempt struct {
 	err  error         // read after done
 }
 
-// call runs f with the client, bounds it, and counts it under a name.
-func (c *connection) call(
-	ctx context.Context, limit time.Duration, name callName, f func(context.Context, rueidis.Client) error,
-) error {
-	begun := time.Now()
+// Call runs f with a client that is connected, and bounds it. What f returns is taken for an error of Redis or of the way
+// to it, and comes back as an *[AwayError]; what f has to say of the data is not for it to return. After Close the error
+// is ErrClosed.
+func (c *Client) Call(ctx context.Context, limit time.Duration, f func(context.Context, rueidis.Client) error) error {
 	ctx, cancel := context.WithTimeout(ctx, limit)
 	defer cancel()
 	client, err := c.connected(ctx)
-	if err == nil {
-		err = c.judge(f(ctx, client), client)
+	if err != nil {
+		return err
 	}
-	c.store.metrics.observe(name, err, time.Since(begun))
-	return err
+	return c.judge(f(ctx, client), client)
 }
 
 // judge makes one of this package's errors of err, and gives the client up where others would fare no better with it.
-func (c *connection) judge(err error, client rueidis.Client) error {
-	if isVerdict(err) {
+func (c *Client) judge(err error, client rueidis.Client) error {
+	if err == nil {
 		c.answered()
-		return err
+		return nil
 	}
-	if c.store.ctx.Err() != nil {
+	if c.ctx.Err() != nil {
 		return ErrClosed
 	}
 	away := awayError(err)
-	if away.Reason == ReadOnly && !c.store.cfg.Cluster { // a cluster's client is told where to go instead
+	if away.Reason == ReadOnly && !c.cfg.Cluster { // a cluster's client is told where to go instead
 		c.giveUp(client, away)
 	}
 	return away
 }
 
-// close closes the client. The store has ended.
-func (c *connection) close() {
-	c.mu.Lock()
-	client := c.client
-	c.client = nil
-	c.mu.Unlock()
-	if client != nil {
-		client.Close()
-	}
-}
-
-// dialServer connects to a server, and encrypts the connection where cfg says how. It ends with the store, and it is
+// dialServer connects to a server, and encrypts the connection where cfg says how. It ends with the client, and it is
 // bounded: the client's own first connection is not.
-func (s *Store) dialServer(ctx context.Context, address string, _ *net.Dialer, cfg *tls.Config) (net.Conn, error) {
-	ctx, cancel := context.WithTimeout(ctx, s.cfg.Timeout)
+func (c *Client) dialServer(ctx context.Context, address string, _ *net.Dialer, cfg *tls.Config) (net.Conn, error) {
+	ctx, cancel := context.WithTimeout(ctx, c.cfg.Timeout)
 	defer cancel()
-	defer context.AfterFunc(s.ctx, cancel)()
-	conn, err := s.dial(ctx, "tcp", address)
+	defer context.AfterFunc(c.ctx, cancel)()
+	conn, err := c.dial(ctx, "tcp", address)
 	if err != nil || cfg == nil {
 		return conn, err
 	}
@@ -105,10 +101,10 @@ func handshake(ctx context.Context, conn net.Conn, cfg *tls.Config, address stri
 
 // connected returns the client. The first caller starts to connect, the others wait with it. Each waits for one attempt
 // and no more: whether to try again is for the caller to know.
-func (c *connection) connected(ctx context.Context) (rueidis.Client, error) {
+func (c *Client) connected(ctx context.Context) (rueidis.Client, error) {
 	c.mu.Lock()
 	client, a := c.client, c.connecting
-	if c.store.ctx.Err() != nil {
+	if c.ctx.Err() != nil {
 		c.mu.Unlock()
 		return nil, ErrClosed
 	}
@@ -116,7 +112,7 @@ func (c *connection) connected(ctx context.Context) (rueidis.Client, error) {
 		a = &attempt{done: make(chan struct{})}
 		c.connecting = a
 		wait := time.Until(c.notBefore)
-		c.store.running.Go(func() { c.connect(a, wait) })
+		c.running.Go(func() { c.connect(a, wait) })
 	}
 	c.mu.Unlock()
 	if client != nil {
@@ -134,10 +130,10 @@ func (c *connection) connected(ctx context.Context) (rueidis.Client, error) {
 }
 
 // connect makes a client, after a while where the last one came to nothing.
-func (c *connection) connect(a *attempt, wait time.Duration) {
+func (c *Client) connect(a *attempt, wait time.Duration) {
 	defer close(a.done)
 	select {
-	case <-c.store.ctx.Done():
+	case <-c.ctx.Done():
 	case <-time.After(wait):
 	}
 	begun := time.Now()
@@ -150,7 +146,7 @@ func (c *connection) connect(a *attempt, wait time.Duration) {
 	}
 	c.mu.Lock()
 	c.connecting = nil
-	closed := c.store.ctx.Err() != nil
+	closed := c.ctx.Err() != nil
 	again := c.failures > 0
 	switch {
 	case closed:
@@ -168,12 +164,12 @@ func (c *connection) connect(a *attempt, wait time.Duration) {
 		a.err = ErrClosed
 		return
 	case err == nil:
-		c.store.log.Info("connected to redis", zap.Strings("addrs", c.store.cfg.Addrs))
+		c.log.Info("connected to redis", zap.Strings("addrs", c.cfg.Addrs))
 	case !again:
-		c.store.log.Warn("redis cannot be reached, trying again whenever it is needed", zap.Error(err))
+		c.log.Warn("redis cannot be reached, trying again whenever it is needed", zap.Error(err))
 	}
 	a.err = err
-	c.store.metrics.observe(callConnect, err, time.Since(begun))
+	c.attempts(err, time.Since(begun))
 }
 
 const (
@@ -184,14 +180,14 @@ const (
 
 // failed puts off the next attempt, by twice as long each time. The jitter keeps the pods of a deployment from coming
 // together. c.mu is held.
-func (c *connection) failed() {
+func (c *Client) failed() {
 	pause := min(firstPause<<min(c.failures, 10), longestPause)
 	c.failures++
 	c.notBefore = time.Now().Add(pause/2 + rand.N(pause/2)) //nolint:gosec // spreads load; nothing depends on it being hard to guess
 }
 
 // answered notes that Redis works.
-func (c *connection) answered() {
+func (c *Client) answered() {
 	c.mu.Lock()
 	c.failures = 0
 	c.mu.Unlock()
@@ -199,16 +195,16 @@ func (c *connection) answered() {
 
 // giveUp closes a client that is connected to a server which was the master once, and may be for as long as the connection
 // lasts: where the name of the master leads by now is only known to who connects anew.
-func (c *connection) giveUp(client rueidis.Client, why error) {
+func (c *Client) giveUp(client rueidis.Client, why error) {
 	c.mu.Lock()
-	mine := c.client == client && c.store.ctx.Err() == nil
+	mine := c.client == client && c.ctx.Err() == nil
 	if mine {
 		c.client = nil
 		c.failed()
-		c.store.running.Go(client.Close)
+		c.running.Go(client.Close)
 	}
 	c.mu.Unlock()
 	if mine {
-		c.store.log.Warn("connecting to redis anew", zap.Error(why))
+		c.log.Warn("connecting to redis anew", zap.Error(why))
 	}
 }
