@@ -35,6 +35,7 @@ func TestRefresh(t *testing.T) {
 	} {
 		t.Run(token, func(t *testing.T) {
 			t.Parallel()
+			s, _ := guarded(t, overTCP, nil)
 			p := s.open("/ws", bearerOf("anna.1"))
 			ses := <-s.sessions
 			p.send(append(authMessage(token), text(`{"type":"unsubscribe","links":["a"]}`)...))
