@@ -102,8 +102,14 @@ func (r *Revocation) check(now time.Time) error {
 	if r.Until.After(now.Add(longest + future)) {
 		errs = append(errs, fmt.Errorf("until: no token lives for longer than %v", auth.LongestLifetime))
 	}
-	return errors.Join(errs...)
+	if err := errors.Join(errs...); err != nil {
+		return fmt.Errorf("%w: %w", ErrInvalid, err)
+	}
+	return nil
 }
+
+// ErrInvalid says that something cannot be revoked as it was asked for. Nothing was written.
+var ErrInvalid = errors.New("that cannot be revoked")
 
 // kind of what is revoked: the part of a key behind keyPrefix.
 type kind string

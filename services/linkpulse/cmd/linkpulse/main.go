@@ -23,8 +23,10 @@ import (
 	"github.com/linkpulse/linkpulse/services/linkpulse/internal/devcmd"
 	"github.com/linkpulse/linkpulse/services/linkpulse/internal/initcmd"
 	"github.com/linkpulse/linkpulse/services/linkpulse/internal/keycmd"
+	"github.com/linkpulse/linkpulse/services/linkpulse/internal/revokecmd"
 	"github.com/linkpulse/linkpulse/services/linkpulse/internal/sendcmd"
 	"github.com/linkpulse/linkpulse/services/linkpulse/internal/tail"
+	"github.com/linkpulse/linkpulse/services/linkpulse/internal/tokencmd"
 	"github.com/linkpulse/linkpulse/services/linkpulse/internal/totalscmd"
 	"github.com/linkpulse/linkpulse/services/linkpulse/internal/watchcmd"
 )
@@ -32,11 +34,13 @@ import (
 // commands are the program's commands.
 type commands struct {
 	LogLevel string `help:"Least level of the log on standard error." default:"warn" enum:"debug,info,warn,error" env:"LINKPULSE_LOG_LEVEL"`
-	Config   string `help:"JSON file with settings of init and totals, keys spelt like their flags." placeholder:"FILE"`
+	Config   string `help:"JSON file with settings of init, totals, token check and revoke, keys spelt like their flags." placeholder:"FILE"`
 
 	Dev     devcmd.Cmd    `cmd:"" help:"Run the whole system in one process on embedded parts."`
 	Init    initcmd.Cmd   `cmd:"" help:"Create the topics and the deployment record that the services wait for. Its flags may stand in the environment, --kafka-brokers as LINKPULSE_KAFKA_BROKERS; LINKPULSE_…_FILE names a file with the value."`
 	Totals  totalscmd.Cmd `cmd:"" help:"Look at the totals in Redis, compare them with the log, keep, restore and rebuild them. Flags may stand in the environment as those of init."`
+	Token   tokencmd.Cmd  `cmd:"" help:"Make keys and tokens, and say what a token is worth to a gateway."`
+	Revoke  revokecmd.Cmd `cmd:"" help:"Say of tokens that they are good no more: every gateway refuses them within a second and closes their connections. Flags may stand in the environment as those of init."`
 	Send    sendcmd.Cmd   `cmd:"" help:"Send clicks and say what became of each."`
 	Watch   watchcmd.Cmd  `cmd:"" help:"Watch live counts."`
 	Tail    tail.Cmd      `cmd:"" help:"Turn a web server's access log into clicks."`
@@ -128,6 +132,18 @@ func (c *commands) dispatch(ctx context.Context, command string, log *zap.Logger
 			Stdin: os.Stdin, Stdout: os.Stdout, Stderr: os.Stderr, Log: log,
 			Terminal: terminal, Interactive: isTerminal(os.Stdin), Owner: owner(),
 		})
+	case "token":
+		cmd, err := c.Token.Find(subcommand(command))
+		if err != nil {
+			return err
+		}
+		return cmd.Run(ctx, tokencmd.Env{Stdin: os.Stdin, Stdout: os.Stdout, Stderr: os.Stderr, Terminal: terminal, Log: log})
+	case "revoke":
+		cmd, err := c.Revoke.Find(subcommand(command))
+		if err != nil {
+			return err
+		}
+		return cmd.Run(ctx, revokecmd.Env{Stdout: os.Stdout, Log: log})
 	case "send":
 		return c.Send.Run(ctx, sendcmd.Env{Stdout: os.Stdout, Stderr: os.Stderr, Environ: os.Environ(), Terminal: terminal})
 	case "watch":

@@ -3,6 +3,7 @@ package main
 import (
 	"fmt"
 	"os"
+	"slices"
 	"strings"
 
 	"github.com/linkpulse/linkpulse/pkg/config"
@@ -22,15 +23,34 @@ func (c *commands) settle(command string, args, environ []string) error {
 			return err
 		}
 		cfg, words = found, words[:2]
+	case "token":
+		if words[1] != "check" { // the others are for people
+			return nil
+		}
+		cfg, words = &c.Token.Check, words[:2]
+	case "revoke":
+		found, err := c.Revoke.Find(words[1])
+		if err != nil {
+			return err
+		}
+		cfg, words = found, typed(args, words[:2])
 	default:
 		return nil
 	}
 	var senders struct{ Key string } // LINKPULSE_KEY and LINKPULSE_KEY_FILE are of those who send clicks
-	t := &c.Totals
+	t, r := &c.Totals, &c.Revoke
 	return config.Load(cfg, config.Source{
 		Name: "linkpulse " + strings.Join(words, " "), Prefix: "LINKPULSE", Args: without(args, words), Environ: ours(environ),
-		Others: []any{&c.Init, &t.Status, &t.Verify, &t.Rebuild, &t.Export, &t.Import, &senders},
+		Others: []any{&c.Init, &t.Status, &t.Verify, &t.Rebuild, &t.Export, &t.Import, &c.Token.Check, &r.Add, &r.List, &r.Lift, &senders},
 	})
+}
+
+// typed returns the words of a command without the second one where that is the one that is meant without being named.
+func typed(args, words []string) []string {
+	if i := slices.Index(args, words[0]); words[1] == "add" && (i+1 >= len(args) || args[i+1] != words[1]) {
+		return words[:1]
+	}
+	return words
 }
 
 // logLevel is the flag of all commands, which is read before.

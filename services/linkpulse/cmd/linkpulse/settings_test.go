@@ -114,3 +114,32 @@ func TestHelpTellsDefaults(t *testing.T) {
 		}
 	}
 }
+
+func TestTokenAndRevokeFromTheEnvironment(t *testing.T) {
+	t.Parallel()
+	environ := []string{"LINKPULSE_AUTH_KEY_FILES=a.pem,b", "LINKPULSE_KAFKA_BROKERS=a:9092", "LINKPULSE_PARTITIONS=3", "LINKPULSE_AUTH_SECRET_FILE=s"}
+	c, err := parse(t, []string{"token", "--log-level=debug", "check", "--auth-issuer=x", "check"}, environ...)
+	if k := &c.Token.Check; err != nil || !slices.Equal(k.Auth.KeyFiles, []string{"a.pem", "b"}) || k.Auth.Issuer != "x" || k.Auth.SecretFile != "s" || k.Token != "check" {
+		t.Fatalf("%+v, %v", k, err)
+	}
+	for _, args := range [][]string{
+		{"revoke", "--subject", "add"},
+		{"revoke", "add", "--subject", "add"},
+		{"--log-level", "info", "revoke", "--subject=add"},
+	} {
+		c, err = parse(t, args, environ...)
+		if a := &c.Revoke.Add; err != nil || a.Subject == nil || *a.Subject != "add" || a.Kafka.Brokers[0] != "a:9092" {
+			t.Errorf("%v: %+v, %v", args, a, err)
+		}
+	}
+	c, err = parse(t, []string{"revoke", "lift", "--token=list"}, environ...)
+	if l := &c.Revoke.Lift; err != nil || *l.Token != "list" || l.Timeout != 30*time.Second {
+		t.Errorf("%+v, %v", l, err)
+	}
+	if _, err = parse(t, []string{"revoke", "list"}); err == nil || !strings.Contains(err.Error(), "no Kafka brokers") {
+		t.Errorf("%v", err)
+	}
+	if _, err = parse(t, []string{"token", "keygen"}, "LINKPULSE_NONSENSE=1"); err != nil {
+		t.Errorf("commands for people read no environment: %v", err)
+	}
+}
