@@ -123,7 +123,7 @@ func (v *Verifier) Load(ctx context.Context) error {
 func (v *Verifier) Ready() error { return v.keys.ready() }
 
 // Verify returns whose a token is. The error is a *[RefusedError], also where ctx ends before the token was looked at. It
-// may wait for a second, for others or for a key that is new, and takes a few hundred microseconds of computing otherwise.
+// may wait for a second for a key that is new, and for one for others to be verified.
 func (v *Verifier) Verify(ctx context.Context, token string) (*Identity, error) {
 	id, refused := v.verify(ctx, token)
 	v.metrics.verified(refused)
