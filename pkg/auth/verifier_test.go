@@ -4,10 +4,12 @@ import (
 	"context"
 	"crypto"
 	"errors"
+	"fmt"
 	"io"
 	"net/http"
 	"os"
 	"path/filepath"
+	"slices"
 	"strings"
 	"testing"
 	"testing/synctest"
@@ -16,6 +18,8 @@ import (
 	"github.com/golang-jwt/jwt/v5"
 	"github.com/prometheus/client_golang/prometheus"
 	"github.com/prometheus/client_golang/prometheus/testutil"
+	"go.uber.org/zap"
+	"go.uber.org/zap/zaptest/observer"
 
 	"github.com/linkpulse/linkpulse/pkg/auth"
 	"github.com/linkpulse/linkpulse/pkg/config"
@@ -230,6 +234,37 @@ func TestKeyFilesAreReadAgain(t *testing.T) {
 		time.Sleep(6 * time.Second)
 		wantRefused(t, v, secretToken(string(keys().secret), "shared"), auth.ReasonSignature)
 		wantAccepted(t, v, secretToken("another secret, which is long enough", "shared"))
+	})
+}
+
+// An operator is told of a file that is broken once, and of what it was read as never.
+func TestTroubleIsToldOnce(t *testing.T) {
+	t.Parallel()
+	path := writeFile(t, filepath.Join(t.TempDir(), "shared"), keys().secret)
+	synctest.Test(t, func(t *testing.T) {
+		core, logs := observer.New(zap.DebugLevel)
+		cfg := ofExample()
+		cfg.SecretFile = path
+		v := newVerifier(t, cfg, auth.WithLogger(zap.New(core)))
+		defer running(t, v)()
+		for _, content := range []string{"broken", "broken", "another secret, which is long enough", "broken"} {
+			writeFile(t, path, []byte(content))
+			time.Sleep(time.Minute + time.Second) // never when it is read
+		}
+		var told []string
+		for _, e := range logs.All() {
+			told = append(told, e.Message)
+			if s := fmt.Sprint(e.Message, e.Context); strings.Contains(s, "broken") || strings.Contains(s, "secret,") {
+				t.Errorf("%s", s)
+			}
+		}
+		want := []string{
+			"key files cannot be read: the keys of before are kept", "the keys that tokens are signed with have changed",
+			"key files cannot be read: the keys of before are kept",
+		}
+		if !slices.Equal(told, want) {
+			t.Errorf("%q", told)
+		}
 	})
 }
 

@@ -11,6 +11,8 @@ import (
 	"github.com/twmb/franz-go/pkg/kerr"
 	"github.com/twmb/franz-go/pkg/kfake"
 	"github.com/twmb/franz-go/pkg/kmsg"
+	"go.uber.org/zap"
+	"go.uber.org/zap/zaptest/observer"
 
 	"github.com/linkpulse/linkpulse/pkg/auth"
 	"github.com/linkpulse/linkpulse/pkg/deployment"
@@ -103,7 +105,8 @@ func TestOutage(t *testing.T) {
 	inWorld(t, func(w *world) {
 		w.init()
 		registry := prometheus.NewRegistry()
-		g := w.gateway(withRegistry(registry))
+		core, logs := observer.New(zap.InfoLevel)
+		g := w.gateway(withRegistry(registry), revocation.WithLogger(zap.New(core)))
 		defer g.stop()
 		g.ready()
 		first, second := identity("t1", "ada"), identity("t2", "ada")
@@ -127,6 +130,9 @@ func TestOutage(t *testing.T) {
 		time.Sleep(time.Second)
 		if !g.list.Revoked(second) || !g.isClosed(second) {
 			w.t.Error("what was revoked in an outage is not known after it")
+		}
+		if all := logs.All(); len(all) != 2 || all[0].Level != zap.WarnLevel || all[1].Level != zap.InfoLevel {
+			w.t.Errorf("%v", all)
 		}
 	})
 }
