@@ -57,7 +57,9 @@ func TestOnRealKafka(t *testing.T) {
 	}()
 	defer func() {
 		cancel()
-		<-done
+		if err := <-done; !errors.Is(err, context.Canceled) {
+			t.Errorf("Follow = %v", err)
+		}
 	}()
 	token := func(name string) *auth.Identity {
 		return &auth.Identity{TokenID: name, Subject: "ada", IssuedAt: time.Now().Add(-time.Minute)}
@@ -70,8 +72,6 @@ func TestOnRealKafka(t *testing.T) {
 				if match(id) {
 					return
 				}
-			case err := <-done:
-				t.Fatal(err)
 			case <-t.Context().Done():
 				t.Fatalf("nobody told of %s", id.TokenID)
 			}
