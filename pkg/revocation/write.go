@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"maps"
+	"math"
 	"slices"
 	"strings"
 	"time"
@@ -31,11 +32,16 @@ func Revoke(ctx context.Context, c *kafkalog.Cluster, r Revocation) (Revocation,
 		return Revocation{}, fmt.Errorf("revoking: %w", err)
 	}
 	acknowledged := false
+	since := int64(math.MaxInt64) // nothing was overwritten yet
 	for {
-		stand, err := read(ctx, c)
+		stand, err := readSince(ctx, c, since, r.key())
 		if err != nil {
 			return Revocation{}, fmt.Errorf("revoking: %w", err)
 		}
+		for i := range stand.since {
+			r.widen(&stand.since[i])
+		}
+		since = stand.next
 		stands, found := stand.of[r.key()]
 		switch {
 		case found && stands.covers(&r):
@@ -112,9 +118,18 @@ func Standing(ctx context.Context, c *kafkalog.Cluster) ([]Revocation, error) {
 type standing struct {
 	of   map[key]Revocation // over or not
 	next int64              // the offset behind what was read
+	// since is what was written of the key that was asked about at the offsets that were asked about, and not lifted.
+	since []Revocation
 }
 
-func read(ctx context.Context, c *kafkalog.Cluster) (s standing, err error) {
+func read(ctx context.Context, c *kafkalog.Cluster) (standing, error) {
+	return readSince(ctx, c, math.MaxInt64, key{})
+}
+
+// readSince reads all that stands, and keeps what was written of a key from an offset on, though something else may stand by
+// now. A writer asks for it after its own write, from where it had read before: what others wrote between the two it has
+// overwritten without knowing. Of two writers at once one would otherwise make good again what the other had revoked.
+func readSince(ctx context.Context, c *kafkalog.Cluster, since int64, of key) (s standing, err error) {
 	s.of = map[key]Revocation{}
 	s.next, err = c.ReadAll(ctx, deployment.ControlTopic, 0, func(batch feed.Batch) error {
 		var rec fold.Record
@@ -123,10 +138,17 @@ func read(ctx context.Context, c *kafkalog.Cluster) (s standing, err error) {
 			if !ours || err != nil {
 				continue
 			}
+			late := k == of && rec.Offset >= since
 			if len(rec.Value) == 0 {
 				delete(s.of, k)
+				if late {
+					s.since = nil
+				}
 			} else if r, err := decode(k, rec.Value); err == nil {
 				s.of[k] = r
+				if late {
+					s.since = append(s.since, r)
+				}
 			}
 		}
 		return batch.Err()
