@@ -12,6 +12,7 @@ import (
 	"os/exec"
 	"strings"
 	"sync"
+	"syscall"
 	"testing"
 	"time"
 
@@ -51,24 +52,39 @@ func Start(tb testing.TB) *Browser {
 	if err := cmd.Start(); err != nil {
 		tb.Fatalf("starting %s: %v", path, err)
 	}
-	tb.Cleanup(func() {
-		cancel()
-		_ = cmd.Wait() // it was killed
-	})
-	lines := bufio.NewScanner(stderr)
-	for lines.Scan() {
-		if _, url, ok := strings.Cut(lines.Text(), "DevTools listening on ws://"); ok {
-			host, _, _ := strings.Cut(url, "/")
-			go func() {
-				for lines.Scan() { // keep its pipe empty
-				}
-			}()
-			return &Browser{t: tb, host: host}
+	listens, ended := make(chan string, 1), make(chan struct{})
+	go func() {
+		defer close(ended)
+		lines := bufio.NewScanner(stderr)
+		for lines.Scan() { // also later, to keep its pipe empty
+			if _, url, ok := strings.Cut(lines.Text(), "DevTools listening on ws://"); ok {
+				host, _, _ := strings.Cut(url, "/")
+				listens <- host // it says so once
+			}
 		}
+	}()
+	tb.Cleanup(func() {
+		// Its children write into the profile too, which is about to be removed. They share its standard error, so that ends
+		// with the last of them.
+		_ = cmd.Process.Signal(syscall.SIGTERM)
+		select {
+		case <-ended:
+		case <-time.After(stopTimeout):
+		}
+		cancel()
+		_ = cmd.Wait() // it was told to end
+	})
+	select {
+	case host := <-listens:
+		return &Browser{t: tb, host: host}
+	case <-ended:
 	}
-	tb.Fatalf("%s ended before it listened: %v", path, lines.Err())
+	tb.Fatalf("%s ended before it listened", path)
 	return nil
 }
+
+// stopTimeout is how long a browser may take to end by itself.
+const stopTimeout = 10 * time.Second
 
 func find() string {
 	for _, name := range []string{"chromium", "chromium-browser", "google-chrome"} {
