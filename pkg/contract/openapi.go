@@ -188,18 +188,19 @@ func (h *HTTP) input(r *http.Request) (*openapi3filter.RequestValidationInput, e
 	}
 	return &openapi3filter.RequestValidationInput{
 		Request: r, Route: route, PathParams: params, QueryParams: r.URL.Query(),
-		Options: &openapi3filter.Options{AuthenticationFunc: carriesBearer},
+		Options: &openapi3filter.Options{AuthenticationFunc: authenticated},
 	}, nil
 }
 
-var errNoToken = errors.New("there is no bearer token")
-
-// carriesBearer tells whether a request has what the one security scheme of the contract asks for. Whether it is any good
-// is not the contract's affair.
-func carriesBearer(_ context.Context, input *openapi3filter.AuthenticationInput) error {
-	scheme, token, _ := strings.Cut(input.RequestValidationInput.Request.Header.Get("Authorization"), " ")
-	if !strings.EqualFold(scheme, "Bearer") || token == "" {
-		return errNoToken
+// authenticated tells whether a request carries credentials of a scheme. Whether they are good is for the server.
+func authenticated(_ context.Context, in *openapi3filter.AuthenticationInput) error {
+	header := in.RequestValidationInput.Request.Header
+	name, prefix := in.SecurityScheme.Name, ""
+	if in.SecurityScheme.Type == "http" {
+		name, prefix = "Authorization", in.SecurityScheme.Scheme+" "
+	}
+	if value := header.Get(name); len(value) <= len(prefix) || !strings.EqualFold(value[:len(prefix)], prefix) {
+		return fmt.Errorf("there is no %s of the scheme %s", name, in.SecuritySchemeName)
 	}
 	return nil
 }

@@ -9,6 +9,7 @@ import (
 	"testing"
 
 	"github.com/getkin/kin-openapi/openapi3"
+	"github.com/getkin/kin-openapi/openapi3filter"
 )
 
 const (
@@ -32,6 +33,7 @@ func answer(status int, contentType, body string) *httptest.ResponseRecorder {
 		w.Header().Set("Content-Type", contentType)
 	}
 	w.Header().Set("Retry-After", "1")
+	w.Header().Set("WWW-Authenticate", `Bearer realm="linkpulse", error="invalid_token"`)
 	w.WriteHeader(status)
 	_, _ = io.WriteString(w, body) // a recorder takes it
 	return w
@@ -93,6 +95,36 @@ func TestRequests(t *testing.T) {
 	}
 }
 
+// A request carries credentials or it does not; whether they are good is not for the contract.
+func TestAuthenticated(t *testing.T) {
+	t.Parallel()
+	bearer := &openapi3.SecurityScheme{Type: "http", Scheme: "bearer"}
+	signature := &openapi3.SecurityScheme{Type: "apiKey", In: "header", Name: "Linkpulse-Signature"}
+	for _, tc := range []struct {
+		scheme      *openapi3.SecurityScheme
+		name, value string
+		ok          bool
+	}{
+		{bearer, "Authorization", "Bearer x", true},
+		{bearer, "Authorization", "bEARER x", true},
+		{bearer, "Authorization", "Bearer ", false},
+		{bearer, "Authorization", "Basic x", false},
+		{bearer, "X", "Bearer x", false},
+		{signature, "Linkpulse-Signature", "x", true},
+		{signature, "Linkpulse-Signature", "", false},
+		{signature, "Authorization", "Bearer x", false},
+	} {
+		r := post(object, `{"link":"a"}`)
+		r.Header.Set(tc.name, tc.value)
+		err := authenticated(t.Context(), &openapi3filter.AuthenticationInput{
+			RequestValidationInput: &openapi3filter.RequestValidationInput{Request: r}, SecurityScheme: tc.scheme,
+		})
+		if (err == nil) != tc.ok {
+			t.Errorf("%s: %q of %s: %v", tc.name, tc.value, tc.scheme.Type, err)
+		}
+	}
+}
+
 func problem(code string, status int, more string) string {
 	return fmt.Sprintf(`{"type":"urn:linkpulse:problem:%s","title":"t","status":%d,"detail":"d","code":"%s"%s}`, code, status, code, more)
 }
@@ -107,6 +139,9 @@ func TestResponses(t *testing.T) {
 		answer(202, object, `{"accepted":1,"ids":["`+id+`"]}`),
 		answer(400, doc, problem("malformed_json", 400, "")),
 		answer(413, doc, problem("body_too_large", 413, "")),
+		answer(401, doc, problem("unauthenticated", 401, "")),
+		answer(401, doc, problem("bad_key", 401, `,"rule":"expired"`)),
+		answer(403, doc, problem("link_not_granted", 403, `,"index":3`)),
 		answer(415, doc, problem("unsupported_media_type", 415, "")),
 		answer(422, doc, problem("invalid_click", 422, `,"index":3,"rule":"link"`)),
 		answer(422, doc, problem("empty_batch", 422, "")),
@@ -117,10 +152,13 @@ func TestResponses(t *testing.T) {
 	} {
 		h.ValidateRecorded(t, post(object, `{"link":"a"}`), w)
 	}
-	noRetry := httptest.NewRecorder()
-	noRetry.Header().Set("Content-Type", doc)
-	noRetry.WriteHeader(http.StatusServiceUnavailable)
-	_, _ = noRetry.WriteString(problem("busy", 503, "")) // a recorder takes it
+	bare := func(status int, code, more string) *httptest.ResponseRecorder {
+		w := httptest.NewRecorder()
+		w.Header().Set("Content-Type", doc)
+		w.WriteHeader(status)
+		_, _ = w.WriteString(problem(code, status, more)) // a recorder takes it
+		return w
+	}
 	for name, w := range map[string]*httptest.ResponseRecorder{
 		"another status":         answer(200, object, `{"accepted":1,"ids":["`+id+`"]}`),
 		"no ids":                 answer(202, object, `{"accepted":1}`),
@@ -136,7 +174,12 @@ func TestResponses(t *testing.T) {
 		"no rule":                answer(422, doc, problem("invalid_click", 422, `,"index":3`)),
 		"unknown rule":           answer(422, doc, problem("invalid_click", 422, `,"index":3,"rule":"lnk"`)),
 		"negative index":         answer(422, doc, problem("invalid_click", 422, `,"index":-1,"rule":"link"`)),
-		"no Retry-After":         noRetry,
+		"no Retry-After":         bare(503, "busy", ""),
+		"no pace":                bare(429, "rate_limited", ""),
+		"no challenge":           bare(401, "unauthenticated", ""),
+		"wrong in no way":        answer(401, doc, problem("bad_key", 401, "")),
+		"wrong in another way":   answer(401, doc, problem("bad_key", 401, `,"rule":"grants"`)),
+		"which click":            answer(403, doc, problem("link_not_granted", 403, "")),
 		"result without status":  answer(503, doc, problem("unavailable", 503, `,"results":[`+result(0, `"code":"closing"`)+`]`)),
 		"failure without a code": answer(503, doc, problem("unavailable", 503, `,"results":[`+result(0, `"status":"failed"`)+`]`)),
 		"success with a code": answer(503, doc, problem("unavailable", 503,
