@@ -54,7 +54,6 @@ holds minimal 0 'REDIS_TLS'
 holds full 2 '_REDIS_MASTER_NAME, value: "totals"'
 holds full 2 '_REDIS_PASSWORD_FILE, value: /etc/linkpulse/redis-auth/password'
 holds full 2 'secretName: redis-tls' # the init Job needs no Redis
-# Only gateways ask who somebody is, and only with what was said.
 after() { grep -A1 -F -- "name: $2" "$out/$1.yaml" | grep -qF -- "value: $3" || complain "$1: $2 is not $3"; tests=$((tests + 1)); }
 after minimal GATEWAY_AUTH '"off"'
 after full GATEWAY_AUTH jwt
@@ -70,6 +69,14 @@ holds full 2 '/etc/linkpulse/auth-keys'
 holds minimal 0 'auth-keys'
 holds topic-elsewhere 0 'auth-keys'
 holds topic-elsewhere 1 'secretName: signing-secret'
+after minimal INGEST_AUTH '"off"'
+after full INGEST_AUTH keys
+after full INGEST_KEYS_FILE /etc/linkpulse/ingest-keys/clickers.json
+after topic-elsewhere INGEST_KEYS_FILE /etc/linkpulse/ingest-keys/keys.json
+holds full 2 '/etc/linkpulse/ingest-keys'
+holds full 1 'secretName: clickers'
+holds topic-elsewhere 1 'secretName: clickers'
+holds minimal 0 'ingest-keys'
 # refuses REASON ARGUMENTS...: rendering fails, and the message matches REASON. The schema's messages are worded
 # differently by Helm 3 and 4, so a reason names what both say.
 refuses() {
@@ -120,6 +127,11 @@ refuses "whose tokens are meant" --set gateway.auth.mode=jwt,gateway.auth.jwksUR
 refuses "gateway[/.]auth[/.]jwksURL" --set gateway.auth.mode=jwt,gateway.auth.jwksURL=http://a/keys
 refuses "key'? (is )?not allowed" --set gateway.auth.key=s
 refuses "gateway[/.]trustedProxies" --set 'gateway.trustedProxies={proxy}'
+refuses "ingest.auth.mode is not set" --set ingest.auth.mode=
+refuses "must name the secret with the file of keys" --set ingest.auth.mode=keys
+refuses "nobody would look at them" --set ingest.auth.existingSecret=s
+refuses "ingest[/.]auth[/.]mode" --set ingest.auth.mode=off
+refuses "modes'? (is )?not allowed" --set ingest.auth.modes=off
 refuses "no click could ever be acknowledged" --set topic.replicationFactor=1
 refuses "kubeVersion" --kube-version 1.29.0
 

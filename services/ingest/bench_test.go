@@ -25,6 +25,7 @@ import (
 	"github.com/twmb/franz-go/pkg/kfake"
 	"go.uber.org/zap"
 
+	"github.com/linkpulse/linkpulse/pkg/apikey/keyring"
 	"github.com/linkpulse/linkpulse/pkg/deployment"
 	"github.com/linkpulse/linkpulse/pkg/httpserver"
 	"github.com/linkpulse/linkpulse/pkg/kafkalog"
@@ -253,7 +254,7 @@ func ingestBench(b *testing.B, prefix []string) (addr string) {
 	if _, err := deployment.Init(b.Context(), cluster, deployment.Default(), deployment.Topics{Replicas: 1, MinInsync: 1, Retention: 24 * time.Hour}); err != nil {
 		b.Fatal(err)
 	}
-	cfg, err := LoadConfig([]string{"--kafka-brokers", broker, "--addr", "127.0.0.1:0", "--admin-addr="}, nil, io.Discard)
+	cfg, err := LoadConfig([]string{"--kafka-brokers", broker, "--addr", "127.0.0.1:0", "--admin-addr=", "--auth=off"}, nil, io.Discard)
 	if err != nil {
 		b.Fatal(err)
 	}
@@ -318,11 +319,11 @@ func (instantLog) Ready() error                    { return nil }
 // apiBench is the API alone, with a log that acknowledges at once.
 func apiBench(b *testing.B) http.Handler {
 	b.Helper()
-	cfg, err := LoadConfig([]string{"--kafka-brokers", "127.0.0.1:9"}, nil, io.Discard)
+	cfg, err := LoadConfig([]string{"--kafka-brokers", "127.0.0.1:9", "--auth=off"}, nil, io.Discard)
 	if err != nil {
 		b.Fatal(err)
 	}
-	h, err := newHandler(cfg, prometheus.NewRegistry())
+	h, err := newHandler(cfg, everybody{keyring.Anybody()}, prometheus.NewRegistry())
 	if err != nil {
 		b.Fatal(err)
 	}

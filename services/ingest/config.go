@@ -18,8 +18,10 @@ type Config struct {
 	AdminAddr string `help:"Where to serve metrics, health and profiles. Only operators should reach it; empty serves none." default:"127.0.0.1:9090" placeholder:"HOST:PORT"`
 	Profiles  bool   `help:"Serve /debug/pprof on the admin port: profiles tell what is in memory." default:"false"`
 
-	API   string `help:"Take clicks over HTTP." default:"on" enum:"on,off"`
-	Tally string `help:"Fold the log into totals in Redis. All ingests that do share the partitions among them." default:"on" enum:"on,off"`
+	API      string `help:"Take clicks over HTTP." default:"on" enum:"on,off"`
+	Auth     string `help:"Who may send clicks: keys, whoever has an API key of --keys-file; off, everybody who can connect. Needed where clicks are taken." default:"" enum:",keys,off"`
+	KeysFile string `help:"JSON file of API keys, which linkpulse key makes. It is read again when it changes." placeholder:"FILE"`
+	Tally    string `help:"Fold the log into totals in Redis. All ingests that do share the partitions among them." default:"on" enum:"on,off"`
 
 	Kafka  kafkalog.Config     `embed:"" prefix:"kafka-"`
 	Redis  totals.Config       `embed:"" prefix:"redis-"`
@@ -32,8 +34,13 @@ type Config struct {
 	Drain       time.Duration `help:"How long to finish requests and to have Kafka acknowledge what is queued, once told to stop." default:"15s"`
 }
 
-// on is what switches the API and the tally on.
-const on = "on"
+const (
+	// on is what switches the API and the tally on.
+	on = "on"
+	// byKeys and off are who may send clicks.
+	byKeys = "keys"
+	off    = "off"
+)
 
 // QueueConfig bounds what waits for Kafka and for how long.
 type QueueConfig struct {
@@ -59,7 +66,7 @@ func LoadConfig(args, environ []string, stdout io.Writer) (Config, error) {
 
 // Check returns everything that is wrong with the configuration as a whole.
 func (c *Config) Check() error {
-	errs := []error{c.Kafka.Check()}
+	errs := []error{c.Kafka.Check(), c.checkAuth()}
 	if c.Tally == on {
 		errs = append(errs, c.Redis.Check())
 		if c.Redis.Timeout > c.Drain {
@@ -89,4 +96,18 @@ func (c *Config) Check() error {
 		}
 	}
 	return errors.Join(errs...)
+}
+
+// checkAuth sees to it that somebody has decided who may send clicks: neither is a default that nobody would regret.
+func (c *Config) checkAuth() error {
+	switch {
+	case c.API == on && c.Auth == "":
+		return errors.New("--auth: say who may send clicks: --auth=keys with --keys-file=FILE, whoever has an API key of the file; " +
+			"--auth=off, everybody who can connect")
+	case c.Auth == byKeys && c.KeysFile == "":
+		return errors.New("--keys-file: --auth=keys needs a file of keys; linkpulse key new makes one")
+	case c.Auth == off && c.KeysFile != "":
+		return errors.New("--auth=off and --keys-file contradict each other: no key would be looked at")
+	}
+	return nil
 }

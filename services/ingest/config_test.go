@@ -21,7 +21,7 @@ import (
 
 func TestConfig(t *testing.T) {
 	t.Parallel()
-	cfg, err := LoadConfig([]string{"--drain", "20s"}, []string{
+	cfg, err := LoadConfig([]string{"--drain", "20s", "--auth=off"}, []string{
 		"INGEST_KAFKA_BROKERS=a:1,b:2", "INGEST_ADDR=:8080", "INGEST_DRAIN=30s", "INGEST_LOG_LEVEL=debug", "GATEWAY_ADDR=:1",
 	}, io.Discard)
 	if err != nil {
@@ -35,7 +35,7 @@ func TestConfig(t *testing.T) {
 	if err == nil {
 		t.Fatal("no error")
 	}
-	for _, want := range []string{"broker", "--max-clicks", "--drain", "--max-memory", "redis address", "prefix"} {
+	for _, want := range []string{"broker", "--max-clicks", "--drain", "--max-memory", "redis address", "prefix", "--auth=keys", "--auth=off"} {
 		if !strings.Contains(err.Error(), want) {
 			t.Errorf("%s is not told in:\n%v", want, err)
 		}
@@ -46,12 +46,19 @@ func TestConfig(t *testing.T) {
 func TestConfigOfParts(t *testing.T) {
 	t.Parallel()
 	for _, tc := range []struct{ args, want string }{
-		{"--api=on --tally=off --redis-addrs=nowhere", ""},
+		{"--api=on --tally=off --redis-addrs=nowhere --auth=off", ""},
 		{"--api=off --tally=on", ""},
 		{"--api=off --tally=off", "nothing to do"},
 		{"--tally=maybe", "must be one of"},
 		{"--redis-timeout=20s", "--redis-timeout"},
-		{"--redis-timeout=20s --tally=off", ""},
+		{"--redis-timeout=20s --tally=off --auth=off", ""},
+		{"--auth=keys --keys-file=keys.json", ""},
+		{"--auth=keys", "--keys-file: --auth=keys needs"},
+		{"--auth=off --keys-file=keys.json", "contradict each other"},
+		{"--keys-file=keys.json", "--auth: say who may send clicks"},
+		{"", "--auth: say who may send clicks: --auth=keys with --keys-file=FILE"},
+		{"--auth=", "--auth=off, everybody"},
+		{"--auth=on", "must be one of"},
 	} {
 		cfg, err := LoadConfig(append(strings.Fields(tc.args), "--kafka-brokers=a:1"), nil, io.Discard)
 		switch {
@@ -68,7 +75,7 @@ func TestConfigOfParts(t *testing.T) {
 // New binds or undoes itself: the address is free after an error.
 func TestNewUndoesItself(t *testing.T) {
 	t.Parallel()
-	cfg, err := LoadConfig([]string{"--kafka-brokers=127.0.0.1:1", "--addr=127.0.0.1:0", "--admin-addr=127.0.0.1:0"}, nil, io.Discard)
+	cfg, err := LoadConfig([]string{"--kafka-brokers=127.0.0.1:1", "--addr=127.0.0.1:0", "--admin-addr=127.0.0.1:0", "--auth=off"}, nil, io.Discard)
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -22,6 +22,7 @@ import (
 	"github.com/prometheus/client_golang/prometheus"
 	"go.uber.org/zap"
 
+	"github.com/linkpulse/linkpulse/pkg/apikey/keyring"
 	"github.com/linkpulse/linkpulse/pkg/httpserver"
 	"github.com/linkpulse/linkpulse/pkg/kafkalog"
 	"github.com/linkpulse/linkpulse/pkg/problem"
@@ -54,6 +55,7 @@ type Service struct {
 	totals  *totals.Store // nil: there is no tally
 	tallies *tally.Metrics
 	handler *api.Handler // nil: there is no API
+	keys    *keys        // nil: everybody may send clicks, or there is no API
 	health  *httpserver.Health
 
 	listener net.Listener
@@ -97,7 +99,7 @@ func New(cfg Config, deps Deps) (s *Service, err error) {
 	s.health.Add("deployment", s.checkDeployment)
 	s.health.Add("producer", s.checkProducer)
 	if cfg.API == on {
-		if s.handler, err = newHandler(cfg, deps.Registry); err != nil {
+		if err = s.openAPI(deps.Registry); err != nil {
 			return s, err
 		}
 	}
@@ -130,7 +132,20 @@ func (s *Service) openTotals(deps Deps) (err error) {
 	return err
 }
 
-func newHandler(cfg Config, registry *prometheus.Registry) (*api.Handler, error) {
+// openAPI opens what takes clicks, and from whom.
+func (s *Service) openAPI(registry *prometheus.Registry) (err error) {
+	var from api.Keys = everybody{keyring.Anybody()}
+	if s.cfg.Auth == byKeys {
+		if s.keys, err = openKeys(s.cfg.KeysFile, s.log, registry); err != nil {
+			return err
+		}
+		from = s.keys
+	}
+	s.handler, err = newHandler(s.cfg, from, registry)
+	return err
+}
+
+func newHandler(cfg Config, keys api.Keys, registry *prometheus.Registry) (*api.Handler, error) {
 	known, err := bots.New()
 	if err != nil {
 		return nil, err
@@ -140,7 +155,7 @@ func newHandler(cfg Config, registry *prometheus.Registry) (*api.Handler, error)
 	}
 	return api.New(api.Limits{
 		MaxBody: cfg.Limits.Body, MaxClicks: cfg.Limits.Clicks, MaxMemory: cfg.Limits.Memory, RetryAfter: cfg.RetryAfter,
-	}, known, registry)
+	}, keys, known, registry)
 }
 
 func (s *Service) listen(registry *prometheus.Registry) error {

@@ -4,6 +4,8 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"net"
+	"net/netip"
 	"time"
 
 	"go.uber.org/zap"
@@ -39,11 +41,26 @@ func (s *Service) Run(ctx context.Context) error {
 	}()
 	go func() { appended <- s.append(ctx, fail, idle) }()
 	go func() { tallied <- s.tally(ctx, fail) }()
+	watched := make(chan struct{}) // closed when the keys are not looked after any more
+	go func() {
+		defer close(watched)
+		s.keys.watch(ctx)
+	}()
+	defer func() { <-watched }()
 	s.log.Info("serving", zap.Stringer("addr", s.Addr()))
+	if s.handler != nil && s.keys == nil && !loopback(s.Addr()) {
+		s.log.Warn("--auth is off: whoever can connect can send clicks", zap.Stringer("addr", s.Addr()))
+	}
 
 	err := errors.Join(<-served, <-appended, <-tallied)
 	stopAdmin()
 	return errors.Join(err, <-admin)
+}
+
+// loopback tells whether only this machine can connect to an address.
+func loopback(addr net.Addr) bool {
+	ap, err := netip.ParseAddrPort(addr.String())
+	return err == nil && ap.Addr().Unmap().IsLoopback()
 }
 
 // serve takes requests until ctx ends and returns when they are answered.

@@ -20,6 +20,8 @@ import (
 	"github.com/twmb/franz-go/pkg/kfake"
 	"github.com/twmb/franz-go/pkg/kgo"
 	"go.uber.org/goleak"
+	"go.uber.org/zap"
+	"go.uber.org/zap/zaptest/observer"
 
 	"github.com/linkpulse/linkpulse/pkg/contract"
 	"github.com/linkpulse/linkpulse/pkg/deployment"
@@ -49,6 +51,8 @@ type world struct {
 	redis     *totalstest.Redis
 	cluster   *kafkalog.Cluster // of the test itself
 	service   *Service
+	registry  *prometheus.Registry
+	logs      *observer.ObservedLogs
 	client    *http.Client // every exchange is held against the contract
 	closeIdle func()
 	stop      context.CancelFunc
@@ -92,7 +96,7 @@ func ready(t *testing.T, change func(*Config)) *world {
 
 func (w *world) start(change func(*Config)) {
 	w.t.Helper()
-	cfg, err := LoadConfig([]string{"--kafka-brokers", w.broker.ListenAddrs()[0], "--addr", serviceAddr, "--admin-addr=", "--tally=off"}, nil, io.Discard)
+	cfg, err := LoadConfig([]string{"--kafka-brokers", w.broker.ListenAddrs()[0], "--addr", serviceAddr, "--admin-addr=", "--tally=off", "--auth=off"}, nil, io.Discard)
 	if err != nil {
 		w.t.Fatal(err)
 	}
@@ -103,7 +107,10 @@ func (w *world) start(change func(*Config)) {
 	if err != nil {
 		w.t.Fatal(err)
 	}
-	if w.service, err = New(cfg, Deps{Registry: prometheus.NewRegistry(), Listener: listener, Dial: w.dial}); err != nil {
+	w.registry = prometheus.NewRegistry()
+	core, logs := observer.New(zap.DebugLevel)
+	w.logs = logs
+	if w.service, err = New(cfg, Deps{Log: zap.New(core), Registry: w.registry, Listener: listener, Dial: w.dial}); err != nil {
 		w.t.Fatal(err)
 	}
 	ctx, cancel := context.WithCancel(w.t.Context())

@@ -240,6 +240,17 @@ securityContext:
 {{- fail "gateway.auth.jwksURL is set: gateway.auth.issuer must say whose tokens are meant" -}}
 {{- end -}}
 {{- end -}}
+{{- with .Values.ingest.auth -}}
+{{- if not .mode -}}
+{{- fail "ingest.auth.mode is not set: keys takes clicks from whoever has an API key, and ingest.auth.existingSecret names the secret that holds them; with disabled everybody who can connect may send clicks" -}}
+{{- end -}}
+{{- if and (eq .mode "keys") (not .existingSecret) -}}
+{{- fail "ingest.auth.mode is keys: ingest.auth.existingSecret must name the secret with the file of keys" -}}
+{{- end -}}
+{{- if and (eq .mode "disabled") .existingSecret -}}
+{{- fail "ingest.auth.mode is disabled and there are keys: nobody would look at them" -}}
+{{- end -}}
+{{- end -}}
 {{- if and (eq .Values.topic.create "job") (gt (int .Values.topic.minInsyncReplicas) (int .Values.topic.replicationFactor)) -}}
 {{- fail "topic.minInsyncReplicas is above topic.replicationFactor: no click could ever be acknowledged" -}}
 {{- end -}}

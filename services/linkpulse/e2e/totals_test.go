@@ -111,9 +111,9 @@ func newFleet(t *testing.T) *fleet {
 
 	dir := build(t)
 	kafka, redis := "--kafka-brokers="+f.kafka.Addrs[0], "--redis-addrs="+f.redis.Addr
-	f.ingest = newProcess(t, dir, "ingest", "ingest", kafka, "--tally=off")
+	f.ingest = newProcess(t, dir, "ingest", "ingest", kafka, "--tally=off", "--auth=off")
 	for i := range 2 {
-		f.twins = append(f.twins, newProcess(t, dir, "ingest", fmt.Sprint("twin-", i), kafka, "--tally=off"))
+		f.twins = append(f.twins, newProcess(t, dir, "ingest", fmt.Sprint("twin-", i), kafka, "--tally=off", "--auth=off"))
 		f.tallies = append(f.tallies, newProcess(t, dir, "ingest", fmt.Sprint("tally-", i), kafka, redis, "--api=off"))
 		f.gateways = append(f.gateways, newProcess(t, dir, "gateway", fmt.Sprint("gateway-", i), kafka, redis, "--heartbeat=5s", "--drain=2s",
 			"--auth=off", "--max-address-connections=0", "--max-handshakes=0"))

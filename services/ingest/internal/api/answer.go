@@ -69,6 +69,7 @@ func (h *Handler) answerFailure(w http.ResponseWriter, s *scratch) {
 		}
 	}
 	h.metrics.accepted.Add(float64(accepted))
+	s.caller.key.Count(accepted)
 	code, status := overall.describe()
 	h.metrics.requests[status].Inc()
 	p := problem.Problem{Status: status, Code: code, RetryAfter: h.limits.RetryAfter}

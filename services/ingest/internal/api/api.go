@@ -1,10 +1,10 @@
 // Package api is the HTTP interface of ingest: POST /v1/clicks, as proto/openapi.yaml describes it.
 //
-// A request goes through it in one goroutine and in this order: the headers say what the body is; the body is read, up
-// to a limit; every click in it is decoded and checked; only then are all of them handed to the log, at once, and the
-// answer is written when Kafka has acknowledged them. So nothing of a request is appended unless all of it is valid, and
-// an answer of 202 means that the clicks are in the log. The append is not tied to the request's context: a client that
-// goes away does not undo what it sent.
+// A request goes through it in one goroutine and in this order: the headers say who sends it and what the body is; the body
+// is read, up to a limit, and held against its signature, if it has one; every click in it is decoded and checked, and
+// whether its sender may send it; only then are all of them handed to the log, at once, and the answer is written when Kafka
+// has acknowledged them. So nothing of a request is appended unless all of it is valid, and an answer of 202 means that the
+// clicks are in the log. The append is not tied to the request's context: a client that goes away does not undo what it sent.
 //
 // What a single click costs is the HTTP server around it: decoding works on the bytes of the body, and the memory of a
 // request is used again by a later one.
@@ -55,6 +55,7 @@ type Limits struct {
 // Handler serves POST /v1/clicks. It is safe for concurrent use.
 type Handler struct {
 	limits  Limits
+	keys    Keys
 	bots    Bots
 	metrics *metrics
 	// jsonType is the header's value, shared by all answers: http.Header.Set would make a slice for each.
@@ -85,8 +86,8 @@ func (t *target) check() *refusal {
 }
 
 // New returns a handler that answers 503 until Open. It registers its metrics.
-func New(limits Limits, bots Bots, registry prometheus.Registerer) (*Handler, error) {
-	h := &Handler{limits: limits, bots: bots, jsonType: []string{typeJSON}}
+func New(limits Limits, keys Keys, bots Bots, registry prometheus.Registerer) (*Handler, error) {
+	h := &Handler{limits: limits, keys: keys, bots: bots, jsonType: []string{typeJSON}}
 	h.memory.limit = limits.MaxMemory
 	var err error
 	h.metrics, err = newMetrics(registry, h)
@@ -110,9 +111,15 @@ func (h *Handler) postClicks(w http.ResponseWriter, r *http.Request) {
 	s := h.takeScratch()
 	defer h.giveScratch(s)
 	to := h.target.Load()
-	refused := to.check()
+	refused := h.identify(w, r, &s.caller, received)
+	if refused == nil {
+		refused = to.check()
+	}
 	if refused == nil {
 		refused = h.read(r, s)
+	}
+	if refused == nil {
+		refused = s.caller.admit(s.decoder.clicks, received)
 	}
 	if refused != nil {
 		h.refuse(w, refused)
@@ -126,6 +133,7 @@ func (h *Handler) postClicks(w http.ResponseWriter, r *http.Request) {
 		return
 	}
 	h.metrics.accepted.Add(float64(len(s.messages)))
+	s.caller.key.Count(len(s.messages))
 	h.metrics.bots.Add(float64(s.bots))
 	h.answerAccepted(w, s)
 }
@@ -137,6 +145,9 @@ func (h *Handler) read(r *http.Request, s *scratch) *refusal {
 		return refused
 	}
 	if refused := h.readBody(r, s); refused != nil {
+		return refused
+	}
+	if refused := h.verify(&s.caller, s.body); refused != nil {
 		return refused
 	}
 	if form == formatLines {
@@ -158,12 +169,18 @@ func (h *Handler) refuse(w http.ResponseWriter, r *refusal) {
 	code, status := r.reason.describe()
 	h.metrics.refused[r.reason].Inc()
 	h.metrics.requests[status].Inc()
-	p := problem.Problem{Status: status, Code: code, Detail: r.detail, Rule: string(r.rule)}
+	if c := h.metrics.refusedClicks[r.reason]; c != nil {
+		c.Add(float64(r.clicks))
+	}
+	p := problem.Problem{Status: status, Code: code, Detail: r.detail, Rule: string(r.rule), RetryAfter: r.wait}
 	if r.index >= 0 {
 		p.Index = &r.index
 	}
-	if status == http.StatusServiceUnavailable {
+	switch status {
+	case http.StatusServiceUnavailable:
 		p.RetryAfter = h.limits.RetryAfter
+	case http.StatusUnauthorized:
+		w.Header().Set("WWW-Authenticate", challenge(r.reason))
 	}
 	p.Write(w)
 }

@@ -16,6 +16,8 @@ import (
 	"github.com/prometheus/client_golang/prometheus"
 	dto "github.com/prometheus/client_model/go"
 
+	"github.com/linkpulse/linkpulse/pkg/apikey"
+	"github.com/linkpulse/linkpulse/pkg/apikey/keyring"
 	"github.com/linkpulse/linkpulse/pkg/click"
 	"github.com/linkpulse/linkpulse/pkg/contract"
 	"github.com/linkpulse/linkpulse/pkg/kafkalog"
@@ -62,6 +64,19 @@ type curlBots struct{}
 
 func (curlBots) Bot(ua []byte) bool { return strings.HasPrefix(string(ua), "curl/") }
 
+// testKeys takes every request for anybody's, unless there are keys.
+type testKeys struct {
+	anybody *keyring.Key
+	ring    *keyring.Ring
+}
+
+func (k *testKeys) Find(header http.Header, p *apikey.Presented, now time.Time) (*keyring.Key, error) {
+	if k.ring == nil {
+		return k.anybody, nil
+	}
+	return k.ring.Find(header, p, now)
+}
+
 const testPartitions = 12
 
 // rig is a handler over a log in memory. Every answer of it is held against the contract.
@@ -69,6 +84,7 @@ type rig struct {
 	tb       testing.TB
 	contract *contract.HTTP
 	handler  *Handler
+	keys     *testKeys
 	log      *memoryLog
 	registry *prometheus.Registry
 	router   http.Handler
@@ -92,9 +108,9 @@ func openAPI(tb testing.TB) *contract.HTTP {
 
 func newRig(tb testing.TB, limits Limits) *rig {
 	tb.Helper()
-	r := &rig{tb: tb, contract: openAPI(tb), log: &memoryLog{}, registry: prometheus.NewRegistry()}
+	r := &rig{tb: tb, contract: openAPI(tb), keys: &testKeys{anybody: keyring.Anybody()}, log: &memoryLog{}, registry: prometheus.NewRegistry()}
 	var err error
-	if r.handler, err = New(limits, curlBots{}, r.registry); err != nil {
+	if r.handler, err = New(limits, r.keys, curlBots{}, r.registry); err != nil {
 		tb.Fatal(err)
 	}
 	r.handler.Open(r.log, testPartitions)

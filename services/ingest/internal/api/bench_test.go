@@ -10,6 +10,7 @@ import (
 
 	"github.com/prometheus/client_golang/prometheus"
 
+	"github.com/linkpulse/linkpulse/pkg/apikey/keyring"
 	"github.com/linkpulse/linkpulse/pkg/kafkalog"
 )
 
@@ -36,7 +37,13 @@ func (body) Close() error { return nil }
 
 func handle(tb testing.TB, contentType, text string) (send func(), clicks int) {
 	tb.Helper()
-	h, err := New(defaultLimits(), curlBots{}, prometheus.NewRegistry())
+	return handleBy(tb, &testKeys{anybody: keyring.Anybody()}, nil, contentType, text)
+}
+
+// handleBy is handle with authentication: header makes a header for the body.
+func handleBy(tb testing.TB, keys Keys, header func(body []byte) (name, value string), contentType, text string) (send func(), clicks int) {
+	tb.Helper()
+	h, err := New(defaultLimits(), keys, curlBots{}, prometheus.NewRegistry())
 	if err != nil {
 		tb.Fatal(err)
 	}
@@ -44,6 +51,9 @@ func handle(tb testing.TB, contentType, text string) (send func(), clicks int) {
 	w := &sink{header: http.Header{}}
 	r := httptest.NewRequest(http.MethodPost, "/v1/clicks", http.NoBody)
 	r.Header.Set("Content-Type", contentType)
+	if header != nil {
+		r.Header.Set(header([]byte(text)))
+	}
 	b := body{bytes.NewReader([]byte(text))}
 	r.Body, r.ContentLength = b, b.Size()
 	return func() {

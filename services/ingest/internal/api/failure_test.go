@@ -11,6 +11,7 @@ import (
 
 	"github.com/prometheus/client_golang/prometheus"
 
+	"github.com/linkpulse/linkpulse/pkg/apikey/keyring"
 	"github.com/linkpulse/linkpulse/pkg/kafkalog"
 	"github.com/linkpulse/linkpulse/pkg/problem"
 )
@@ -96,7 +97,7 @@ func TestRetryOfResults(t *testing.T) {
 
 func TestBeforeOpen(t *testing.T) {
 	t.Parallel()
-	h, err := New(defaultLimits(), curlBots{}, prometheus.NewRegistry())
+	h, err := New(defaultLimits(), &testKeys{anybody: keyring.Anybody()}, curlBots{}, prometheus.NewRegistry())
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -223,7 +224,7 @@ func TestMetricsAreThereFromTheStart(t *testing.T) {
 func TestNewRegistersOnce(t *testing.T) {
 	t.Parallel()
 	r := newRig(t, defaultLimits())
-	if _, err := New(defaultLimits(), curlBots{}, r.registry); err == nil {
+	if _, err := New(defaultLimits(), &testKeys{anybody: keyring.Anybody()}, curlBots{}, r.registry); err == nil {
 		t.Fatal("registered twice without a word")
 	}
 }

@@ -6,6 +6,8 @@ import (
 	"time"
 
 	"github.com/prometheus/client_golang/prometheus"
+
+	"github.com/linkpulse/linkpulse/pkg/apikey"
 )
 
 // metrics of the API. Every label value is known from the start and none comes from a client.
@@ -15,6 +17,10 @@ type metrics struct {
 	bots     prometheus.Counter
 	refused  [reasons]prometheus.Counter // requests that were refused before anything was appended
 	failed   [reasons]prometheus.Counter // clicks that Kafka did not acknowledge
+
+	refusedClicks [reasons]prometheus.Counter          // valid ones whose sender may not send them, or not now; nil: others
+	credentials   map[apikey.Reason]prometheus.Counter // requests by what is wrong with their credentials
+
 	batch    prometheus.Histogram
 	ack      prometheus.Histogram
 	inFlight atomic.Int64
@@ -31,10 +37,16 @@ func newMetrics(registry prometheus.Registerer, h *Handler) (*metrics, error) {
 	}
 	requests := prometheus.NewCounterVec(opts("requests_total", "Answers to POST /v1/clicks, by HTTP status."), []string{"code"})
 	refused := prometheus.NewCounterVec(opts("refused_requests_total", "Requests of which nothing was appended, by reason."), []string{"reason"})
+	refusedClicks := prometheus.NewCounterVec(opts("refused_clicks_total",
+		"Valid clicks that were refused because of the key that they were sent with, by reason. What was refused before it was read is not among them."),
+		[]string{"reason"})
+	credentials := prometheus.NewCounterVec(opts("refused_credentials_total", "Requests whose sender is not known, by what is wrong with their credentials."),
+		[]string{"reason"})
 	failed := prometheus.NewCounterVec(opts("failed_clicks_total", "Valid clicks that Kafka did not acknowledge, by reason."), []string{"reason"})
 	m := &metrics{
-		accepted: prometheus.NewCounter(opts("accepted_clicks_total", "Clicks that Kafka acknowledged.")),
-		bots:     prometheus.NewCounter(opts("bot_clicks_total", "Clicks of bots in requests that were accepted whole.")),
+		credentials: make(map[apikey.Reason]prometheus.Counter),
+		accepted:    prometheus.NewCounter(opts("accepted_clicks_total", "Clicks that Kafka acknowledged.")),
+		bots:        prometheus.NewCounter(opts("bot_clicks_total", "Clicks of bots in requests that were accepted whole.")),
 		batch: prometheus.NewHistogram(prometheus.HistogramOpts{
 			Namespace: namespace, Subsystem: subsystem, Name: "request_clicks", Help: "Valid clicks per request.",
 			Buckets: []float64{1, 2, 5, 10, 20, 50, 100, 200, 500, 1000},
@@ -52,6 +64,9 @@ func newMetrics(registry prometheus.Registerer, h *Handler) (*metrics, error) {
 		Namespace: namespace, Subsystem: subsystem, Name: "request_memory_bytes",
 		Help: "Memory of requests under way, beyond what each has for free.",
 	}, func() float64 { return float64(h.memory.used.Load()) })
+	for _, why := range apikey.Reasons() {
+		m.credentials[why] = credentials.WithLabelValues(string(why))
+	}
 	for r := range reasons {
 		code, status := r.describe()
 		m.requests[status] = requests.WithLabelValues(strconv.Itoa(status))
@@ -61,8 +76,11 @@ func newMetrics(registry prometheus.Registerer, h *Handler) (*metrics, error) {
 		case r != reasonNone && r != reasonMixed:
 			m.refused[r] = refused.WithLabelValues(code)
 		}
+		if r.ofCaller() {
+			m.refusedClicks[r] = refusedClicks.WithLabelValues(code)
+		}
 	}
-	for _, c := range []prometheus.Collector{requests, refused, failed, m.accepted, m.bots, m.batch, m.ack, inFlight, memory} {
+	for _, c := range []prometheus.Collector{requests, refused, refusedClicks, credentials, failed, m.accepted, m.bots, m.batch, m.ack, inFlight, memory} {
 		if err := registry.Register(c); err != nil {
 			return nil, err
 		}

@@ -1,6 +1,9 @@
 package api
 
-import "net/http"
+import (
+	"net/http"
+	"time"
+)
 
 // reason is why a request was not accepted: the code of the problem document, its status, and the value of the
 // label in the metric. The set is closed, so every one of them is in the metric from the start.
@@ -8,6 +11,10 @@ type reason uint8
 
 const (
 	reasonNone reason = iota
+	reasonUnauthenticated
+	reasonBadKey
+	reasonForbidden
+	reasonLimited
 	reasonMalformed
 	reasonCutShort
 	reasonInvalid
@@ -29,6 +36,14 @@ const (
 // describe returns the code and the status that a reason is told as.
 func (r reason) describe() (code string, status int) {
 	switch r {
+	case reasonUnauthenticated:
+		return "unauthenticated", http.StatusUnauthorized
+	case reasonBadKey:
+		return "bad_key", http.StatusUnauthorized
+	case reasonForbidden:
+		return "link_not_granted", http.StatusForbidden
+	case reasonLimited:
+		return "rate_limited", http.StatusTooManyRequests
 	case reasonMalformed:
 		return "malformed_json", http.StatusBadRequest
 	case reasonCutShort:
@@ -64,7 +79,8 @@ func (r reason) describe() (code string, status int) {
 	}
 }
 
-// rule names what a click must be. It is part of the answer, so that a program can tell what to mend.
+// rule names what a click must be; of credentials it is an apikey.Reason. It is part of the answer, so that a program can
+// tell what to mend.
 type rule string
 
 const (
@@ -85,9 +101,16 @@ const (
 // refusal says why nothing of a request was accepted. It never repeats what the client sent.
 type refusal struct {
 	reason reason
-	index  int    // of the click, from 0; -1: the request as a whole
-	rule   rule   // empty: none in particular
-	detail string // for people: what is wrong and how to mend it
+	index  int           // of the click, from 0; -1: the request as a whole
+	rule   rule          // empty: none in particular
+	detail string        // for people: what is wrong and how to mend it
+	clicks int           // of the request, where its caller may not send them
+	wait   time.Duration // until it may be sent again; 0: not by time
+}
+
+// ofCaller tells the reasons for which clicks that are valid are refused because of who sends them.
+func (r reason) ofCaller() bool {
+	return r == reasonForbidden || r == reasonLimited || r == reasonTooMany
 }
 
 // ofClick tells the reasons that concern clicks, each by itself, from those that concern a request as a whole.

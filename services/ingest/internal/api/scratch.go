@@ -14,6 +14,7 @@ type scratch struct {
 	small   [freeBody]byte
 	large   []byte // nil until a body needed it
 	taken   int    // of the budget
+	caller  caller
 	decoder decoder
 	minter  minter
 
@@ -43,6 +44,7 @@ func (h *Handler) takeScratch() *scratch {
 func (h *Handler) giveScratch(s *scratch) {
 	h.memory.give(s.taken)
 	s.taken = 0
+	s.caller = caller{} // nobody's credentials outlive their request
 	if cap(s.messages) > keptClicks {
 		return
 	}
