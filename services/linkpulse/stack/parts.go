@@ -14,7 +14,13 @@ import (
 
 // newIngest returns the ingest, at rest. Its settings are those of its own program with these arguments, so that a
 // default is written down in one place.
-func (s *Stack) newIngest() *node { return s.newIngestNode("ingest", s.cfg.IngestAddr, "--api=on", "--auth=off") }
+func (s *Stack) newIngest() *node {
+	auth := []string{"--auth=off"}
+	if s.cfg.KeysFile != "" {
+		auth = []string{"--auth=keys", "--keys-file=" + s.cfg.KeysFile}
+	}
+	return s.newIngestNode("ingest", s.cfg.IngestAddr, append(auth, "--api=on")...)
+}
 
 // newTally returns the tally with index i, at rest: an ingest that takes no clicks.
 func (s *Stack) newTally(i int) *node {

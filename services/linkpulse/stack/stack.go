@@ -61,8 +61,8 @@ type Config struct {
 	Deployment deployment.Record
 	// Topics says how the topics are created; the zero value is for one broker.
 	Topics deployment.Topics
-	// IngestAddr is where ingest listens.
-	IngestAddr string
+	// IngestAddr is where ingest listens. KeysFile has the API keys of those who may send it clicks; empty: everybody may.
+	IngestAddr, KeysFile string
 	// TallyAddrs has an address per ingest that only tallies: together with the first one they share the partitions.
 	TallyAddrs []string
 	// GatewayAddrs has an address per gateway.

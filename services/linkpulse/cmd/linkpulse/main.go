@@ -114,7 +114,7 @@ func (c *commands) dispatch(ctx context.Context, command string, log *zap.Logger
 	terminal := isTerminal(os.Stderr)
 	switch name, _, _ := strings.Cut(command, " "); name {
 	case "dev":
-		return c.Dev.Run(ctx, devcmd.Env{Stdout: os.Stdout, Stderr: os.Stderr, Terminal: terminal, Log: log})
+		return c.Dev.Run(ctx, devcmd.Env{Stdout: os.Stdout, Stderr: os.Stderr, Environ: os.Environ(), Terminal: terminal, Log: log})
 	case "init":
 		return c.Init.Run(ctx, os.Stdout, log)
 	case "key":

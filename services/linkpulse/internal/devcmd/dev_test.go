@@ -7,6 +7,8 @@ import (
 	"fmt"
 	"io"
 	"net/http"
+	"os"
+	"path/filepath"
 	"strings"
 	"testing"
 	"time"
@@ -14,6 +16,8 @@ import (
 	"go.uber.org/goleak"
 	"go.uber.org/zap"
 
+	"github.com/linkpulse/linkpulse/pkg/apikey"
+	"github.com/linkpulse/linkpulse/pkg/apikey/keyring"
 	"github.com/linkpulse/linkpulse/pkg/client"
 	"github.com/linkpulse/linkpulse/services/linkpulse/internal/chrometest"
 )
@@ -194,4 +198,39 @@ func countOf(t *testing.T, gateway, link string, least int64) int64 {
 	}
 	t.Fatalf("%s never told %d for %s", gateway, least, link)
 	return 0
+}
+
+// With a file of keys, strangers cannot send clicks, and the shortener, which has a key, can.
+func TestKeysOfTheShortener(t *testing.T) {
+	t.Parallel()
+	key, err := apikey.New("shop")
+	if err != nil {
+		t.Fatal(err)
+	}
+	text, err := keyring.Encode([]keyring.Entry{{ID: "shop", SHA256: keyring.Hashed(key), Grants: []string{"x7Kp2", "docs"}}})
+	if err != nil {
+		t.Fatal(err)
+	}
+	file := filepath.Join(t.TempDir(), "keys.json")
+	if err := os.WriteFile(file, text, 0o600); err != nil {
+		t.Fatal(err)
+	}
+	c := Cmd{KeysFile: file}
+	if err := c.Run(t.Context(), Env{Stdout: io.Discard, Stderr: io.Discard, Log: zap.NewNop()}); err == nil || !strings.Contains(err.Error(), "--key-file") {
+		t.Errorf("it starts without a key: %v", err)
+	}
+	at, stop := startUntil(t, func(c *Cmd) { c.KeysFile, c.Credentials.Key = file, key.Reveal() })
+	defer stop()
+	if status, err := postClick(t, at.Ingest, "x7Kp2"); err != nil || status != http.StatusUnauthorized {
+		t.Errorf("a stranger's click: %d, %v", status, err)
+	}
+	for range 3 {
+		get(t, at.Shortener+"/x7Kp2")
+	}
+	if got := countOf(t, at.Gateways[0], "x7Kp2", 3); got != 3 {
+		t.Errorf("%d clicks, want 3", got)
+	}
+	if _, _, metrics := get(t, at.Admin+"/metrics"); !strings.Contains(metrics, `linkpulse_ingest_key_accepted_clicks_total{key="shop",part="ingest"} 3`) {
+		t.Error("the clicks of the key are not counted")
+	}
 }

@@ -23,6 +23,7 @@ import (
 	"github.com/linkpulse/linkpulse/pkg/telemetry"
 	"github.com/linkpulse/linkpulse/pkg/totals"
 	"github.com/linkpulse/linkpulse/services/linkpulse/internal/broker"
+	"github.com/linkpulse/linkpulse/services/linkpulse/internal/keyflag"
 	"github.com/linkpulse/linkpulse/services/linkpulse/internal/shortener"
 	"github.com/linkpulse/linkpulse/services/linkpulse/internal/traffic"
 	"github.com/linkpulse/linkpulse/services/linkpulse/stack"
@@ -42,6 +43,9 @@ type Cmd struct {
 	Traffic       float64  `help:"Visits per second that made-up people make; 0 is nobody." default:"0"`
 	Seed          uint64   `help:"Seed of the made-up people." default:"1"`
 	JSON          bool     `help:"Print one line of JSON when everything is ready, and nothing else."`
+	KeysFile      string   `help:"Take clicks only from those who have an API key of this file. The sample shortener then needs one too." placeholder:"FILE" type:"path"`
+
+	Credentials keyflag.Flags `embed:""`
 }
 
 // startTimeout bounds the start: the parts start in about a second, a large data directory takes longer to read.
@@ -53,6 +57,8 @@ const stopTimeout = 20 * time.Second
 // Env is what the command takes from its process.
 type Env struct {
 	Stdout, Stderr io.Writer
+	// Environ may name the API key of the sample shortener.
+	Environ []string
 	// Terminal tells whether Stderr is one, so that the progress line can be drawn over itself.
 	Terminal bool
 	Log      *zap.Logger
@@ -64,6 +70,13 @@ func (c *Cmd) Run(ctx context.Context, env Env) (err error) {
 		return errors.New("--traffic must be 0 or more visits per second")
 	}
 	defer collectLess()()
+	credentials, err := c.Credentials.Credentials(env.Environ)
+	if err != nil {
+		return err
+	}
+	if c.KeysFile != "" && credentials == nil {
+		return errors.New("--keys-file: the sample shortener sends clicks too, and needs a key of the file: --key-file")
+	}
 	stops := lifecycle.NewStops(env.Log)
 	defer func() { err = errors.Join(err, stops.Stop(context.WithoutCancel(ctx))) }()
 
@@ -71,7 +84,7 @@ func (c *Cmd) Run(ctx context.Context, env Env) (err error) {
 	if err != nil {
 		return err
 	}
-	sender, err := client.NewSender(system.Ingest(), client.SenderOptions{}) //nolint:contextcheck // Close ends it
+	sender, err := client.NewSender(system.Ingest(), client.SenderOptions{Credentials: credentials}) //nolint:contextcheck // Close ends it
 	if err != nil {
 		return err
 	}
@@ -126,7 +139,7 @@ func (c *Cmd) startSystem(ctx context.Context, env Env, stops *lifecycle.Stops) 
 		Log: env.Log, Kafka: kafkalog.Config{Brokers: c.KafkaBrokers},
 		Redis: c.redis(), RedisAddr: net.JoinHostPort("127.0.0.1", strconv.Itoa(c.RedisPort)),
 		Broker:     broker.Config{Port: c.BrokerPort, DataDir: c.DataDir},
-		IngestAddr: c.IngestAddr, GatewayAddrs: c.GatewayAddr, PageLinks: links,
+		IngestAddr: c.IngestAddr, KeysFile: c.KeysFile, GatewayAddrs: c.GatewayAddr, PageLinks: links,
 		Drain: time.Second, // a developer who presses Ctrl-C waits for it
 	})
 	if err != nil {
