@@ -100,7 +100,7 @@ func New(cfg Config, deps Deps) (_ *Service, err error) {
 			return nil, fmt.Errorf("finding a name: %w", err)
 		}
 	}
-	if s.page, err = web.Handler(cfg.PageLinks); err != nil {
+	if s.page, err = web.Handler(web.Config{Links: cfg.PageLinks}); err != nil {
 		return nil, err
 	}
 	if s.listener, err = listen(deps.Listener, cfg.Addr); err != nil {

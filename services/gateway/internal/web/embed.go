@@ -16,6 +16,7 @@ import (
 	"strings"
 
 	"github.com/linkpulse/linkpulse/pkg/click"
+	"github.com/linkpulse/linkpulse/pkg/problem"
 )
 
 //go:embed dist
@@ -26,10 +27,21 @@ var dist embed.FS
 const policy = "default-src 'none'; script-src 'self'; style-src 'self'; img-src 'self'; connect-src 'self'; " +
 	"base-uri 'none'; form-action 'none'; frame-ancestors 'none'"
 
-// Handler serves the page at / and its files below /assets/. links are what the page shows when its address names none;
-// they must be link ids. It is safe for concurrent use.
-func Handler(links []string) (http.Handler, error) {
-	for i, l := range links {
+// Config of the page.
+type Config struct {
+	// Links are what the page shows when its address names none; they must be link ids.
+	Links []string
+	// Token is a token that the page shows to its gateway without asking anybody for one, empty: there is none. Whoever can
+	// load the page has it, so it is for a gateway that nobody but its developer can reach.
+	Token string
+	// HostAllowed tells whether the Host header names this gateway, nil: any does. It keeps the token from a page of
+	// somebody else's whose name was made to point here (DNS rebinding).
+	HostAllowed func(host string) bool
+}
+
+// Handler serves the page at / and its files below /assets/. It is safe for concurrent use.
+func Handler(cfg Config) (http.Handler, error) {
+	for i, l := range cfg.Links {
 		if err := click.CheckLink(l); err != nil {
 			return nil, fmt.Errorf("page link %d: %w", i, err)
 		}
@@ -39,11 +51,15 @@ func Handler(links []string) (http.Handler, error) {
 		return nil, err
 	}
 	mux := http.NewServeMux()
-	document, err := render(files, links)
+	document, err := render(files, cfg)
 	if err != nil {
 		return nil, err
 	}
-	mux.Handle("GET /{$}", serve("text/html; charset=utf-8", document))
+	page := serve("text/html; charset=utf-8", document)
+	if cfg.Token != "" && cfg.HostAllowed != nil {
+		page = onlyFor(cfg.HostAllowed, page)
+	}
+	mux.Handle("GET /{$}", page)
 	entries, err := fs.ReadDir(files, ".")
 	if err != nil {
 		return nil, err
@@ -62,16 +78,27 @@ func Handler(links []string) (http.Handler, error) {
 }
 
 // render fills the page in once: what it says does not change while the gateway lives.
-func render(files fs.FS, links []string) ([]byte, error) {
+func render(files fs.FS, cfg Config) ([]byte, error) {
 	t, err := template.ParseFS(files, "index.html")
 	if err != nil {
 		return nil, fmt.Errorf("reading the page: %w", err)
 	}
 	var b bytes.Buffer
-	if err := t.Execute(&b, struct{ Links string }{strings.Join(links, ",")}); err != nil {
+	if err := t.Execute(&b, struct{ Links, Token string }{strings.Join(cfg.Links, ","), cfg.Token}); err != nil {
 		return nil, fmt.Errorf("rendering the page: %w", err)
 	}
 	return b.Bytes(), nil
+}
+
+// onlyFor refuses requests that are addressed to somebody else.
+func onlyFor(allowed func(host string) bool, next http.Handler) http.Handler {
+	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		if !allowed(r.Host) {
+			(&problem.Problem{Status: http.StatusForbidden, Code: "host", Detail: "the Host header names no host of this gateway"}).Write(w)
+			return
+		}
+		next.ServeHTTP(w, r)
+	})
 }
 
 // serve answers with content that browsers keep and ask about: after a deploy they must not run an old script against a

@@ -22,12 +22,12 @@ func get(t *testing.T, h http.Handler, path, etag string) *httptest.ResponseReco
 
 func TestPageAndItsFiles(t *testing.T) {
 	t.Parallel()
-	h, err := Handler([]string{"x7Kp2", "acme:~a"})
+	h, err := Handler(Config{Links: []string{"x7Kp2", "acme:~a"}})
 	if err != nil {
 		t.Fatal(err)
 	}
 	page := get(t, h, "/", "")
-	if page.Code != http.StatusOK || !strings.Contains(page.Body.String(), `data-links="x7Kp2,acme:~a"`) {
+	if body := page.Body.String(); page.Code != http.StatusOK || !strings.Contains(body, `data-links="x7Kp2,acme:~a"`) || !strings.Contains(body, `data-token=""`) {
 		t.Fatalf("page: %d\n%s", page.Code, page.Body)
 	}
 	for path, contentType := range map[string]string{
@@ -51,9 +51,31 @@ func TestPageAndItsFiles(t *testing.T) {
 	}
 }
 
+// Whoever can load the page has its token, so whoever came by another name must not get the page.
+func TestTokenInThePage(t *testing.T) {
+	t.Parallel()
+	h, err := Handler(Config{Token: `a.b.c"><script>`, HostAllowed: func(host string) bool { return host == "127.0.0.1:8081" }})
+	if err != nil {
+		t.Fatal(err)
+	}
+	ask := func(host string) *httptest.ResponseRecorder {
+		r := httptest.NewRequest(http.MethodGet, "/", http.NoBody)
+		r.Host = host
+		w := httptest.NewRecorder()
+		h.ServeHTTP(w, r)
+		return w
+	}
+	if w := ask("127.0.0.1:8081"); w.Code != http.StatusOK || !strings.Contains(w.Body.String(), `data-token="a.b.c&#34;&gt;&lt;script&gt;"`) {
+		t.Errorf("by its own name: %d\n%.400s", w.Code, w.Body)
+	}
+	if w := ask("evil.example:8081"); w.Code != http.StatusForbidden || strings.Contains(w.Body.String(), "a.b.c") {
+		t.Errorf("by another name: %d %s", w.Code, w.Body)
+	}
+}
+
 func TestWrongDefaultLinkIsRefused(t *testing.T) {
 	t.Parallel()
-	if _, err := Handler([]string{"ok", `"><script>`}); err == nil || !strings.Contains(err.Error(), "page link 1") {
+	if _, err := Handler(Config{Links: []string{"ok", `"><script>`}}); err == nil || !strings.Contains(err.Error(), "page link 1") {
 		t.Fatalf("Handler = %v", err)
 	}
 }
@@ -62,7 +84,7 @@ func TestWrongDefaultLinkIsRefused(t *testing.T) {
 func TestFirstLoadBudget(t *testing.T) {
 	t.Parallel()
 	const budget = 12 << 10
-	h, err := Handler(nil)
+	h, err := Handler(Config{})
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -66,13 +66,30 @@ test("a higher epoch starts afresh, a lower one is refused", () => {
   assert.equal(shown(l, "a"), 3);
 });
 
-test("syncing and denied links keep what was shown", () => {
+test("a syncing link keeps what was shown, a denied one shows nothing", () => {
   const l = ready();
   l.subscribed(sub("a", 7, 70));
   l.ready(1);
   l.subscribed({ links: [], denied: [], syncing: ["a"] });
   assert.equal(l.entries.get("a")?.status, "syncing");
-  assert.equal(shown(l, "a"), 7);
+  assert.equal(l.visible("a")?.count, 7);
   l.subscribed({ links: [], denied: ["a"], syncing: [] });
   assert.equal(l.entries.get("a")?.status, "denied");
+  assert.equal(l.visible("a"), undefined);
+});
+
+// Also where a link was seen before: it must look like one that does not exist.
+test("a link that a new token does not cover is gone, and back with one that does", () => {
+  const l = ready();
+  l.add("b");
+  l.subscribed({ links: [{ link: "a", count: 7, bots: 1, seq: 70 }, { link: "b", count: 3, bots: 0, seq: 9 }], denied: [], syncing: [] });
+  assert.deepEqual(l.unsubscribed({ links: ["b"], reason: "request" }), [], "asked for");
+  assert.deepEqual(l.unsubscribed({ links: ["a", "x"], reason: "grant" }), [{ link: "a", gained: 0, wrong: false }]);
+  assert.equal(l.visible("a"), undefined);
+  assert.equal(l.visible("b")?.count, 3);
+  assert.deepEqual(l.denied(), ["a"]);
+  assert.equal(l.update(up("a", 8, 1, 80)), undefined, "an update that should not have come");
+  l.subscribed(sub("a", 6, 60)); // by a gateway that lags
+  assert.equal(l.visible("a")?.count, 7, "it never goes back");
+  assert.deepEqual(l.denied(), []);
 });

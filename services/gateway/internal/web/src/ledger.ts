@@ -23,6 +23,11 @@ export interface Update {
   at: number;
 }
 
+export interface Unsubscribed {
+  links: string[];
+  reason?: string;
+}
+
 export type Status = "waiting" | "syncing" | "live" | "denied";
 
 /** What is known of a watched link. */
@@ -82,6 +87,24 @@ export class Ledger {
     for (const link of m.syncing) this.mark(link, "syncing", changes);
     for (const link of m.denied) this.mark(link, "denied", changes);
     return changes;
+  }
+
+  /** Ends subscriptions. Only those that a token no longer covers are news: the others were asked for. */
+  unsubscribed(m: Unsubscribed): Change[] {
+    const changes: Change[] = [];
+    if (m.reason === "grant") for (const link of m.links) this.mark(link, "denied", changes);
+    return changes;
+  }
+
+  /** The links that the token did not cover. Another one may. */
+  denied(): string[] {
+    return [...this.entries].filter(([, e]) => e.status === "denied").map(([link]) => link);
+  }
+
+  /** What a person may see of a link now. One that is denied looks the same whether it exists or not, whatever was before. */
+  visible(link: string): Reading | undefined {
+    const e = this.entries.get(link);
+    return e?.status === "denied" ? undefined : e?.shown;
   }
 
   update(u: Update): Change | undefined {

@@ -1,9 +1,12 @@
 // The page of a gateway: live counts of the links named in its address, ?links=a,b. Everything it does goes through the
 // public protocol; nothing here is a special case of the gateway that served it.
 
-import { Connection, type State } from "./connection";
-import { Ledger, type Subscribed, type Update } from "./ledger";
+import { Access } from "./access";
+import { Connection, type Detail, type Message, type State } from "./connection";
+import { Door } from "./door";
+import { Ledger, type Subscribed, type Unsubscribed, type Update } from "./ledger";
 import { Row, ago } from "./row";
+import { advise, left, moment, soonMs } from "./words";
 
 const find = <T extends HTMLElement>(id: string) => document.getElementById(id) as T;
 const linkRule = /^[A-Za-z0-9._~:-]{1,128}$/;
@@ -12,30 +15,91 @@ const ledger = new Ledger();
 const rows = new Map<string, Row>();
 const changed = new Set<string>();
 let state: State = "connecting";
-let detail: { retryAt?: number; reason?: string } = {};
+let detail: Detail = {};
 let completeTo = 0; // the watermark, by the gateway's clock
 let clockAhead = 0; // how far the gateway's clock is ahead of ours
+let expiresAt = 0; // of the token, by the gateway's clock; 0: never, as far as is known
+let warned = false; // that this is soon
 let spokenAt = 0;
 
+const access = new Access({
+  hash: location.hash,
+  clearHash: () => history.replaceState(null, "", location.pathname + location.search),
+  get storage() {
+    return sessionStorage;
+  },
+  embedded: document.body.dataset["token"] ?? "",
+});
+
 const scheme = location.protocol === "https:" ? "wss:" : "ws:";
-const connection = new Connection(`${scheme}//${location.host}/ws`, {
+const connection = new Connection(`${scheme}//${location.host}/ws`, () => access.token, {
   state(next, why) {
     if (next === state && !why.retryAt) return;
     [state, detail] = [next, why];
+    if (next === "closed") void closed(why);
+    else if (next === "live") notice("");
+    else if (why.code !== undefined) notice(advise(why)?.text ?? "");
     paintState();
   },
+  ready,
   message: receive,
+  refused(token, message) {
+    access.refused(token);
+    door.suggest(`The gateway did not accept the new token: ${message}. The one before is still good.`);
+  },
 });
 
-function receive(m: { type: string } & Record<string, unknown>): void {
+const door = new Door(
+  (text) => {
+    if (!access.use(text)) return false;
+    connection.renew();
+    return true;
+  },
+  () => `Your token is good until ${moment(expiresAt - clockAhead)}. Paste a new one to take its place.`,
+);
+
+function ready(m: Message, again: boolean): void {
+  find("gateway").textContent = String(m["gateway"]);
+  find("source").hidden = false;
+  [expiresAt, warned] = [Number(m["expires_at"] ?? 0), false];
+  door.admitted();
+  door.offerable(expiresAt > 0 && !access.brought);
+  if (again) return subscribe(ledger.denied()); // the other token may cover them
+  if (!ledger.ready(Number(m["epoch"]))) return connection.again();
+  subscribe([...ledger.entries.keys()]);
+}
+
+/** The gateway will not have this page, with the token that it showed or at all. */
+async function closed(why: Detail): Promise<void> {
+  const advice = advise(why);
+  if (!advice?.ask) return notice(advice?.text ?? `The gateway refuses this page: close code ${why.code}.`);
+  access.refused(why.shown);
+  if (access.token || (await fetchToken())) return connection.renew();
+  notice("");
+  door.ask(advice.text);
+}
+
+/** Looks whether a gateway that writes a token into its page has another one by now. */
+async function fetchToken(): Promise<boolean> {
+  if (!access.brought) return false;
+  try {
+    const page = new DOMParser().parseFromString(await (await fetch("/")).text(), "text/html");
+    return access.embed(page.body.dataset["token"] ?? "");
+  } catch {
+    return false; // it is gone: there is nobody to show one to
+  }
+}
+
+/** Codes of errors that a close follows, which says the same. */
+const lastWords = new Set(["bad_token", "token_expired", "token_revoked", "too_many_connections", "overloaded"]);
+
+function receive(m: Message): void {
   switch (m.type) {
-    case "ready":
-      find("gateway").textContent = String(m["gateway"]);
-      if (!ledger.ready(Number(m["epoch"]))) return connection.again();
-      subscribe([...ledger.entries.keys()]);
-      break;
     case "subscribed":
       for (const c of ledger.subscribed(m as unknown as Subscribed)) touch(c.link, c.gained);
+      break;
+    case "unsubscribed":
+      for (const c of ledger.unsubscribed(m as unknown as Unsubscribed)) touch(c.link, c.gained);
       break;
     case "click_update": {
       const c = ledger.update(m as unknown as Update);
@@ -49,7 +113,7 @@ function receive(m: { type: string } & Record<string, unknown>): void {
       clockAhead = Number(m["at"]) - Date.now();
       break;
     case "error":
-      notice(String(m["message"]));
+      if (!lastWords.has(String(m["code"]))) notice(String(m["message"]));
       break;
   }
 }
@@ -65,7 +129,7 @@ function watch(link: string): void {
   const row = new Row(find<HTMLTemplateElement>("row"), link, () => unwatch(link));
   rows.set(link, row);
   find("rows").append(row.element);
-  row.paint(ledger.entries.get(link)!);
+  row.paint("waiting", undefined);
   paintEmpty();
 }
 
@@ -76,6 +140,7 @@ function unwatch(link: string): void {
   connection.send({ type: "unsubscribe", links: [link] });
   remember();
   paintEmpty();
+  paintTotal();
 }
 
 /** The address carries what is watched, so that it can be shared and reloaded. */
@@ -102,40 +167,52 @@ document.addEventListener("visibilitychange", () => {
 function paintChanged(): void {
   for (const link of changed) {
     const entry = ledger.entries.get(link);
-    if (entry) rows.get(link)?.paint(entry);
+    if (entry) rows.get(link)?.paint(entry.status, ledger.visible(link));
   }
   changed.clear();
-  let total = 0;
-  for (const e of ledger.entries.values()) total += e.shown?.count ?? 0;
+  paintTotal();
+}
+
+/** The sum of what is seen. Where nothing is, there is none: 0 would be a number. */
+function paintTotal(): void {
+  const seen = [...ledger.entries.keys()].flatMap((link) => ledger.visible(link)?.count ?? []);
+  document.body.classList.toggle("blank", seen.length === 0);
+  if (seen.length === 0) {
+    document.title = "Linkpulse";
+    return;
+  }
+  const total = seen.reduce((sum, n) => sum + n, 0);
   find("total").textContent = new Intl.NumberFormat("en-US").format(total);
   document.title = `${find("total").textContent} clicks · Linkpulse`;
-  speak(total);
+  if (Date.now() - spokenAt > 30_000) say(`${total} clicks on ${rows.size} links`);
 }
 
 /** Screen readers hear the total at most twice a minute; a counter that is read aloud at every click is noise. */
-function speak(total: number): void {
-  if (Date.now() - spokenAt < 30_000) return;
+function say(text: string): void {
   spokenAt = Date.now();
-  find("spoken").textContent = `${total} clicks on ${rows.size} links`;
+  find("spoken").textContent = text;
 }
-
-const stateWords: Record<State, string> = {
-  connecting: "connecting",
-  live: "live",
-  stale: "stale",
-  reconnecting: "reconnecting",
-  closed: "closed",
-};
 
 function paintState(): void {
   document.body.dataset["state"] = state;
+  const barred = state === "closed" && document.body.classList.contains("shut");
+  find("state").textContent = barred ? "no access" : state;
   const seconds = detail.retryAt ? Math.max(0, Math.ceil((detail.retryAt - Date.now()) / 1000)) : 0;
-  find("state").textContent =
-    stateWords[state] +
-    (state === "reconnecting" && seconds ? ` in ${seconds} s` : "") +
-    (state === "closed" && detail.reason ? `: ${detail.reason}` : "");
+  find("retry").textContent = state === "reconnecting" && seconds ? `in ${seconds} s` : "";
   const lag = completeTo ? Date.now() + clockAhead - completeTo : 0;
   find("fresh").textContent = completeTo ? (lag < 20_000 ? "every click up to now" : `every click up to ${ago(lag)}`) : "";
+  paintExpiry();
+}
+
+/** Says when the token ends, once that is near, and aloud when it is soon. */
+function paintExpiry(): void {
+  const ms = expiresAt - clockAhead - Date.now();
+  const text = expiresAt && state !== "closed" ? left(ms) : "";
+  find("expiry").textContent = text;
+  find("expiry").classList.toggle("soon", ms < soonMs);
+  if (!text || ms > soonMs || warned) return;
+  warned = true;
+  void fetchToken().then((other) => (other ? connection.renew() : say(`Your ${text}. Press New token to paste another one.`)));
 }
 
 function paintEmpty(): void {
@@ -144,8 +221,8 @@ function paintEmpty(): void {
 
 function notice(text: string): void {
   const n = find("notice");
-  n.textContent = text;
   n.hidden = text === "";
+  n.textContent = text;
 }
 
 find<HTMLFormElement>("add").addEventListener("submit", (e) => {
@@ -161,6 +238,11 @@ find<HTMLFormElement>("add").addEventListener("submit", (e) => {
   subscribe(links);
   remember();
   input.value = "";
+});
+
+// Somebody follows a link with a token while the page is open.
+addEventListener("hashchange", () => {
+  if (access.readdress(location.hash)) connection.renew();
 });
 
 const asked = new URLSearchParams(location.search).get("links") ?? document.body.dataset["links"] ?? "";

@@ -1,6 +1,6 @@
 // One link of the list: its elements, and what they show. Painted at most once per frame.
 
-import type { Entry } from "./ledger";
+import type { Reading, Status } from "./ledger";
 
 const number = new Intl.NumberFormat("en-US");
 /** Two minutes of history, two seconds a step. */
@@ -18,6 +18,7 @@ export class Row {
   private readonly history = new Array<number>(steps).fill(0);
   private step = Math.floor(Date.now() / stepMs);
   private movedAt = 0;
+  private denied = false;
 
   constructor(template: HTMLTemplateElement, link: string, remove: () => void) {
     this.element = (template.content.cloneNode(true) as DocumentFragment).querySelector("tr")!;
@@ -40,11 +41,17 @@ export class Row {
     this.delta.classList.add("fresh");
   }
 
-  paint(e: Entry): void {
-    this.element.dataset["status"] = e.status;
-    const shown = e.shown;
-    this.count.textContent = shown ? number.format(shown.count) : words[e.status];
+  /** Paints how the link stands and what is to be seen of it, if anything is. */
+  paint(status: Status, shown: Reading | undefined): void {
+    this.element.dataset["status"] = status;
+    this.denied = status === "denied";
+    this.count.textContent = shown ? number.format(shown.count) : words[status];
     this.bots.textContent = shown && shown.bots > 0 ? `${number.format(shown.bots)} by bots` : "";
+    if (this.denied) {
+      this.history.fill(0);
+      this.movedAt = 0;
+      this.delta.textContent = "";
+    }
     this.tick();
   }
 
@@ -52,7 +59,7 @@ export class Row {
   tick(): void {
     this.advance();
     const lastMinute = this.lastMinute();
-    this.rate.textContent = lastMinute ? `${number.format(lastMinute)} / min` : "";
+    this.rate.textContent = this.denied ? "your token does not cover this link" : lastMinute ? `${number.format(lastMinute)} / min` : "";
     this.age.textContent = this.movedAt ? ago(Date.now() - this.movedAt) : "";
     this.draw();
   }
@@ -88,7 +95,7 @@ export class Row {
   }
 }
 
-const words = { waiting: "…", syncing: "reading", live: "0", denied: "not yours" };
+const words = { waiting: "…", syncing: "reading", live: "0", denied: "no access" };
 
 export function ago(ms: number): string {
   const s = Math.floor(ms / 1000);
