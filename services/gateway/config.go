@@ -36,6 +36,11 @@ type Config struct {
 	RestLinks    int           `help:"Links that are counted for such requests at a time; the one that was asked for longest ago gives way." default:"20000"`
 	RestRequests int           `help:"Such requests at a time; more are answered 503. Half of them may wait for Redis." default:"1024"`
 	PageLinks    []string      `help:"Links that the page shows when its address names none." placeholder:"LINK"`
+
+	// PageToken is a token that is written into the page, so that whoever opens it needs none. It is no setting: only a
+	// program that runs a gateway for the developer in front of it has a use for it, and New refuses it on any address but a
+	// loopback one.
+	PageToken string `kong:"-"`
 }
 
 // LoadConfig reads the configuration from arguments (without the program's name) and the environment (NAME=value). The

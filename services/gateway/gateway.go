@@ -37,7 +37,6 @@ import (
 	"github.com/linkpulse/linkpulse/pkg/wire"
 	"github.com/linkpulse/linkpulse/services/gateway/internal/hub"
 	"github.com/linkpulse/linkpulse/services/gateway/internal/rest"
-	"github.com/linkpulse/linkpulse/services/gateway/internal/web"
 	"github.com/linkpulse/linkpulse/services/gateway/internal/ws"
 )
 
@@ -100,9 +99,6 @@ func New(cfg Config, deps Deps) (_ *Service, err error) {
 			return nil, fmt.Errorf("finding a name: %w", err)
 		}
 	}
-	if s.page, err = web.Handler(web.Config{Links: cfg.PageLinks}); err != nil {
-		return nil, err
-	}
 	if s.listener, err = listen(deps.Listener, cfg.Addr); err != nil {
 		return nil, err
 	}
@@ -126,6 +122,9 @@ func New(cfg Config, deps Deps) (_ *Service, err error) {
 
 // newHandlers builds what answers requests.
 func (s *Service) newHandlers(deps Deps) (err error) {
+	if s.page, err = s.newPage(); err != nil {
+		return err
+	}
 	origins, hosts := s.access()
 	plain := rest.Config{
 		Linger: s.cfg.RestLinger, MaxLinks: s.cfg.RestLinks, MaxRequests: s.cfg.RestRequests, Origins: origins,
