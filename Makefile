@@ -41,7 +41,7 @@ run: ## the whole system in one process on embedded parts: open http://127.0.0.1
 	@mkdir -p .tmp/bin
 	@echo "building linkpulse (a minute the first time)" >&2
 	@go build -o .tmp/bin/linkpulse ./services/linkpulse/cmd/linkpulse
-	@exec .tmp/bin/linkpulse dev --traffic $(TRAFFIC) $(ARGS)
+	@exec .tmp/bin/linkpulse dev --traffic $(TRAFFIC) --token-out .tmp/dev.token $(ARGS)
 
 up: ## the services as containers beside real Kafka and Redis (Docker Compose)
 	COMPOSE_PARALLEL_LIMIT=1 $(COMPOSE) build

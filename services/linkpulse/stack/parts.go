@@ -62,6 +62,9 @@ func (s *Stack) newGateway(i int) *node {
 			if err != nil {
 				return nil, err
 			}
+			if tcp, ok := l.Addr().(*net.TCPAddr); ok && tcp.IP.IsLoopback() {
+				cfg.PageToken = s.cfg.PageToken
+			}
 			return gateway.New(cfg, gateway.Deps{
 				Log: s.cfg.Log.Named(name), Registry: registry, Listener: l, Dial: s.cfg.Net.dialer(name),
 			})

@@ -74,6 +74,8 @@ type Config struct {
 	GatewayArgs []string
 	// PageLinks are the links that the gateways' page shows when its URL names none.
 	PageLinks []string
+	// PageToken is a token that the page of those gateways carries that listen on loopback; empty: none does.
+	PageToken string
 }
 
 // redisTimeout bounds a call of the embedded Redis, as the services' default does.

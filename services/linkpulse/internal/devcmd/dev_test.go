@@ -36,7 +36,7 @@ func start(t *testing.T) addresses {
 func startUntil(t *testing.T, change func(*Cmd)) (at addresses, stop func()) {
 	t.Helper()
 	const free = "127.0.0.1:0"
-	c := Cmd{IngestAddr: free, GatewayAddr: []string{free, free}, ShortenerAddr: free, AdminAddr: free, Seed: 1, JSON: true}
+	c := Cmd{IngestAddr: free, GatewayAddr: []string{free, free}, ShortenerAddr: free, AdminAddr: free, Seed: 1, Auth: "jwt", JSON: true}
 	change(&c)
 	out, in := io.Pipe()
 	ctx, cancel := context.WithCancel(context.WithoutCancel(t.Context()))
@@ -146,13 +146,17 @@ func TestClicksMoveCountersInABrowser(t *testing.T) {
 func TestDataDirectoryKeepsTheCounts(t *testing.T) {
 	t.Parallel()
 	dir := t.TempDir()
+	var first addresses
 	for run := int64(1); run <= 2; run++ {
 		at, stop := startUntil(t, func(c *Cmd) { c.DataDir = dir })
+		if run == 1 {
+			first = at // its token is good as long as the key is kept
+		}
 		if status, err := postClick(t, at.Ingest, "x7Kp2"); err != nil || status != http.StatusAccepted {
 			t.Fatalf("click: %d, %v", status, err)
 		}
 		for _, g := range at.Gateways {
-			if got := countOf(t, g, "x7Kp2", run); got != run {
+			if got := countOf(t, g, first.Token, "x7Kp2", run); got != run {
 				t.Errorf("%s tells %d, want %d", g, got, run)
 			}
 		}
@@ -176,9 +180,13 @@ func postClick(t *testing.T, ingest, link string) (status int, err error) {
 
 // countOf asks a gateway for the count of a link, as soon as it is as high as somebody has acknowledged: a watcher that
 // begins behind its gateway's position sees the count move there.
-func countOf(t *testing.T, gateway, link string, least int64) int64 {
+func countOf(t *testing.T, gateway, token, link string, least int64) int64 {
 	t.Helper()
-	w, err := client.NewWatcher([]string{gateway}, client.WatchOptions{})
+	opts := client.WatchOptions{}
+	if token != "" {
+		opts.Tokens = client.StaticToken(token)
+	}
+	w, err := client.NewWatcher([]string{gateway}, opts)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -227,7 +235,7 @@ func TestKeysOfTheShortener(t *testing.T) {
 	for range 3 {
 		get(t, at.Shortener+"/x7Kp2")
 	}
-	if got := countOf(t, at.Gateways[0], "x7Kp2", 3); got != 3 {
+	if got := countOf(t, at.Gateways[0], at.Token, "x7Kp2", 3); got != 3 {
 		t.Errorf("%d clicks, want 3", got)
 	}
 	if _, _, metrics := get(t, at.Admin+"/metrics"); !strings.Contains(metrics, `linkpulse_ingest_key_accepted_clicks_total{key="shop",part="ingest"} 3`) {

@@ -39,7 +39,9 @@ type Cmd struct {
 	KafkaBrokers  []string `help:"Use this Kafka instead of the embedded broker." placeholder:"HOST:PORT"`
 	RedisPort     int      `help:"Port of the embedded Redis on 127.0.0.1; 0 takes a free one." default:"0"`
 	RedisAddr     string   `help:"Use this Redis instead of the embedded one." placeholder:"HOST:PORT"`
-	DataDir       string   `help:"Keep the log here across restarts. Without it the log lives in memory." placeholder:"DIR" type:"path"`
+	DataDir       string   `help:"Keep the log here across restarts, and the key that tokens are signed with. Without it both live in memory." placeholder:"DIR" type:"path"`
+	Auth          string   `help:"Whether gateways ask who somebody is: jwt, with a key of this system's own and a token that it prints and that its pages carry; off, and then everybody sees every link." default:"jwt" enum:"jwt,off"`
+	TokenOut      string   `help:"Write the token there too, readable by nobody else, for --token-file of other commands. With --auth off there is none." placeholder:"FILE" type:"path"`
 	Traffic       float64  `help:"Visits per second that made-up people make; 0 is nobody." default:"0"`
 	Seed          uint64   `help:"Seed of the made-up people." default:"1"`
 	JSON          bool     `help:"Print one line of JSON when everything is ready, and nothing else."`
@@ -80,7 +82,11 @@ func (c *Cmd) Run(ctx context.Context, env Env) (err error) {
 	stops := lifecycle.NewStops(env.Log)
 	defer func() { err = errors.Join(err, stops.Stop(context.WithoutCancel(ctx))) }()
 
-	system, err := c.startSystem(ctx, env, stops)
+	key, err := c.startAuth(stops)
+	if err != nil {
+		return err
+	}
+	system, err := c.startSystem(ctx, env, key, stops)
 	if err != nil {
 		return err
 	}
@@ -105,7 +111,10 @@ func (c *Cmd) Run(ctx context.Context, env Env) (err error) {
 	at := addresses{
 		Ingest: system.Ingest(), Gateways: system.Gateways(), Shortener: shortenerURL, Admin: adminURL,
 	}
-	if err := c.announce(env.Stdout, at, system.Kafka(), system.RedisAddrs()); err != nil {
+	if key != nil {
+		at.Token = key.token
+	}
+	if err := c.announce(env.Stdout, at, key, system.Kafka(), system.RedisAddrs()); err != nil {
 		return err
 	}
 	return c.runUntilDone(ctx, env, system, sender, shortenerURL)
@@ -127,7 +136,23 @@ func collectLess() (undo func()) {
 	return func() { debug.SetGCPercent(was) }
 }
 
-func (c *Cmd) startSystem(ctx context.Context, env Env, stops *lifecycle.Stops) (*stack.Stack, error) {
+// startAuth makes the key and the token, nil where nobody asks for one.
+func (c *Cmd) startAuth(stops *lifecycle.Stops) (*pass, error) {
+	if c.Auth == "off" {
+		return nil, nil
+	}
+	p, err := newPass(c.DataDir)
+	if err != nil {
+		return nil, err
+	}
+	stops.Push("key", stopTimeout, func(context.Context) error { return p.close() })
+	if c.TokenOut == "" {
+		return p, nil
+	}
+	return p, p.write(c.TokenOut)
+}
+
+func (c *Cmd) startSystem(ctx context.Context, env Env, key *pass, stops *lifecycle.Stops) (*stack.Stack, error) {
 	startCtx, cancel := context.WithTimeout(ctx, startTimeout)
 	defer cancel()
 	samples := shortener.Samples()
@@ -135,13 +160,15 @@ func (c *Cmd) startSystem(ctx context.Context, env Env, stops *lifecycle.Stops) 
 	for i, s := range samples {
 		links[i] = s.Slug
 	}
-	system, err := stack.Start(startCtx, stack.Config{
+	cfg := stack.Config{
 		Log: env.Log, Kafka: kafkalog.Config{Brokers: c.KafkaBrokers},
 		Redis: c.redis(), RedisAddr: net.JoinHostPort("127.0.0.1", strconv.Itoa(c.RedisPort)),
 		Broker:     broker.Config{Port: c.BrokerPort, DataDir: c.DataDir},
 		IngestAddr: c.IngestAddr, KeysFile: c.KeysFile, GatewayAddrs: c.GatewayAddr, PageLinks: links,
 		Drain: time.Second, // a developer who presses Ctrl-C waits for it
-	})
+	}
+	key.apply(&cfg)
+	system, err := stack.Start(startCtx, cfg)
 	if err != nil {
 		return nil, err
 	}
