@@ -154,7 +154,7 @@ func (c *commands) dispatch(ctx context.Context, command string, log *zap.Logger
 	case "tail":
 		return c.Tail.Run(ctx, tail.Env{Stdout: os.Stdout, Stderr: os.Stderr, Environ: os.Environ(), Terminal: terminal})
 	case "bench":
-		return c.Bench.Run(ctx, bench.Env{Stdout: os.Stdout, Stderr: os.Stderr, Terminal: terminal})
+		return c.Bench.Run(ctx, bench.Env{Stdin: os.Stdin, Stdout: os.Stdout, Stderr: os.Stderr, Terminal: terminal})
 	case "version":
 		version, revision := telemetry.Build()
 		_, err := fmt.Printf("linkpulse %s (%s)\n", version, revision)

@@ -19,11 +19,12 @@ import (
 	"go.uber.org/goleak"
 
 	"github.com/linkpulse/linkpulse/services/linkpulse/internal/simnet"
+	"github.com/linkpulse/linkpulse/services/linkpulse/internal/tokenflag"
 )
 
 func TestMain(m *testing.M) {
 	if len(os.Args) > 1 && os.Args[1] == "dev" {
-		os.Exit(dev())
+		os.Exit(dev(os.Args[2:]))
 	}
 	goleak.VerifyTestMain(m)
 }
@@ -236,7 +237,7 @@ func TestACancelledRunEnds(t *testing.T) {
 func TestCommand(t *testing.T) {
 	t.Parallel()
 	c := Cmd{
-		Dashboards: 5, Links: 2, Pool: 4, Rate: 200, Senders: 2, Gateways: 1, Seed: 1,
+		Dashboards: 5, Links: 2, Pool: 4, Rate: 200, Senders: 2, Gateways: 1, Seed: 1, Auth: "off",
 		Warmup: 100 * time.Millisecond, Duration: 300 * time.Millisecond, Settle: 10 * time.Second, JSON: true,
 	}
 	var stdout, stderr bytes.Buffer
@@ -244,13 +245,45 @@ func TestCommand(t *testing.T) {
 		t.Fatalf("%v\n%s", err, &stderr)
 	}
 	var got Result
-	if err := json.Unmarshal(stdout.Bytes(), &got); err != nil || got.Frames == 0 || got.Missing != 0 || got.P50 <= 0 {
+	if err := json.Unmarshal(stdout.Bytes(), &got); err != nil || got.Frames == 0 || got.Missing != 0 || got.P50 <= 0 || got.Tokens {
 		t.Fatalf("%v: %s", err, &stdout)
+	}
+	for _, poll := range []time.Duration{0, 50 * time.Millisecond} {
+		stdout.Reset()
+		c.Auth, c.Poll = "jwt", poll
+		if err := c.Run(t.Context(), Env{Stdout: &stdout, Stderr: &stderr}); err != nil {
+			t.Fatalf("%v\n%s", err, &stderr)
+		}
+		if err := json.Unmarshal(stdout.Bytes(), &got); err != nil || got.Frames == 0 || !got.Tokens {
+			t.Fatalf("%v: %s", err, &stdout)
+		}
 	}
 	ctx, cancel := context.WithCancel(t.Context())
 	cancel()
 	if err := c.Run(ctx, Env{Stdout: &stdout, Stderr: &stderr}); !errors.Is(err, context.Canceled) {
 		t.Fatalf("a cancelled command: %v", err)
+	}
+}
+
+func TestTokens(t *testing.T) {
+	t.Parallel()
+	for _, tt := range []struct{ token, denied, want string }{
+		{"a.b.c", "", ""}, {"", "", "401"}, {"a.b.d", "", "401"}, {"a.b.c", "bench-", "mint one for bench-*"},
+	} {
+		synctest.Test(t, func(t *testing.T) {
+			s, target := startSystem(t, nil)
+			s.token, s.denied = "a.b.c", tt.denied
+			target.Token = tt.token
+			got, err := Run(t.Context(), load, target)
+			if err == nil && (tt.want != "" || !got.Tokens || got.Missing != 0) || err != nil && (tt.want == "" || !strings.Contains(err.Error(), tt.want)) {
+				t.Errorf("%q, denied %q: %+v, %v", tt.token, tt.denied, got, err)
+			}
+		})
+	}
+	// A token for a system that the command starts itself would not be one of its own.
+	c := Cmd{Flags: tokenflag.Flags{Token: "a.b.c"}}
+	if err := c.Run(t.Context(), Env{}); err == nil || !strings.Contains(err.Error(), "--ingest") {
+		t.Errorf("Run = %v", err)
 	}
 }
 

@@ -9,6 +9,8 @@ import (
 	"time"
 
 	"github.com/schollz/progressbar/v3"
+
+	"github.com/linkpulse/linkpulse/services/linkpulse/internal/tokenflag"
 )
 
 // Cmd are the flags of `linkpulse bench`.
@@ -28,11 +30,15 @@ type Cmd struct {
 	Gateways   int           `help:"Gateways of the system that is started." default:"1"`
 	Share      bool          `help:"Let the load generator and the system that is started use the same CPUs, as the kernel likes. Otherwise, on Linux, the load generator has one of its own if there are two."`
 	PID        int           `help:"Process of the system that runs already, to read its CPU time and memory." default:"0"`
+	Auth       string        `help:"Whether the system that is started wants tokens of its dashboards: off, which keeps figures comparable with those of before, or jwt." default:"off" enum:"off,jwt"`
 	JSON       bool          `help:"Print the result as one line of JSON."`
+
+	tokenflag.Flags
 }
 
 // Env is what the command takes from its process.
 type Env struct {
+	Stdin          io.Reader
 	Stdout, Stderr io.Writer
 	// Terminal tells whether Stderr is one, so that a progress bar can be drawn.
 	Terminal bool
@@ -44,20 +50,27 @@ var ErrMissing = errors.New("not every dashboard was told of every click")
 // Run measures and prints.
 func (c *Cmd) Run(ctx context.Context, env Env) (err error) {
 	target := Target{Ingest: c.Ingest, Gateways: c.Gateway, Progress: c.progress(env)}
+	if target.Token, err = c.token(ctx, env.Stdin); err != nil {
+		return err
+	}
 	var cores division
 	switch {
 	case c.Ingest == "":
+		if target.Token != "" {
+			return errors.New("--token and --token-file are for a system that runs already: name its --ingest and --gateway")
+		}
 		var whole func() error
 		if cores, whole, err = c.divide(); err != nil {
 			return err
 		}
 		defer func() { err = errors.Join(err, whole()) }()
-		s, err := startServer(ctx, c.Gateways, cores.server, env.Stderr)
+		s, err := startServer(ctx, c.Gateways, c.Auth, cores.server, env.Stderr)
 		if err != nil {
 			return err
 		}
 		defer func() { err = errors.Join(err, s.stop()) }()
 		target.Ingest, target.Gateways, target.Probe = s.Ingest, s.Gateways, prober(s.cmd.Process.Pid, s.Admin)
+		target.Token = s.Token
 	case c.PID > 0:
 		target.Probe = prober(c.PID, "")
 	}
@@ -94,6 +107,15 @@ func (c *Cmd) divide() (cores division, whole func() error, err error) {
 		return division{}, nil, fmt.Errorf("giving the load generator a CPU of its own, without which --share does: %w", err)
 	}
 	return cores, func() error { return bind(cpus) }, nil
+}
+
+// token returns the token to show, empty: none. A run is shorter than any token's life, so one is enough.
+func (c *Cmd) token(ctx context.Context, stdin io.Reader) (string, error) {
+	source, err := c.Source(ctx, stdin)
+	if source == nil || err != nil {
+		return "", err
+	}
+	return source.Token(ctx, "")
 }
 
 // progress returns what draws the bar, or nothing.

@@ -81,8 +81,12 @@ func (d *dashboard) handshake(ctx context.Context, at *url.URL) error {
 		return err
 	}
 	key := base64.StdEncoding.EncodeToString(nonce[:])
+	authorization := ""
+	if token := d.run.target.Token; token != "" {
+		authorization = "Authorization: Bearer " + token + "\r\n"
+	}
 	_, err := fmt.Fprintf(d.conn, "GET %s/ws HTTP/1.1\r\nHost: %s\r\nConnection: Upgrade\r\nUpgrade: websocket\r\n"+
-		"Sec-WebSocket-Version: 13\r\nSec-WebSocket-Key: %s\r\n\r\n", strings.TrimSuffix(at.Path, "/"), at.Host, key)
+		"Sec-WebSocket-Version: 13\r\nSec-WebSocket-Key: %s\r\n%s\r\n", strings.TrimSuffix(at.Path, "/"), at.Host, key, authorization)
 	if err != nil {
 		return err
 	}
@@ -174,9 +178,13 @@ func (d *dashboard) subscribed(payload []byte, now time.Duration) error {
 			Link  string
 			Count int64
 		}
+		Denied []string
 	}
 	if err := json.Unmarshal(payload, &m); err != nil {
 		return fmt.Errorf("reading a subscribed: %w", err)
+	}
+	if len(m.Denied) > 0 {
+		return fmt.Errorf("%w: mint one for %s*", errDenied, linkPrefix)
 	}
 	for _, l := range m.Links {
 		link, err := d.run.index([]byte(l.Link))

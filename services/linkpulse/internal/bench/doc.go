@@ -25,7 +25,8 @@
 //
 // The server is another process, so its CPU time is its own: what /proc says of user and system time between the end of
 // the warm-up and the end of the load, over the frames that arrived in that time. With `linkpulse dev` as the server that
-// is the broker, ingest and all gateways together. Bytes per connection are
+// is the broker, ingest and all gateways together. It runs without authentication unless it is told otherwise, since
+// figures of before there was any are to be compared with. Bytes per connection are
 // the growth of the server's memory from before the first dashboard to all of them subscribed and idle: resident
 // (anonymous, so that pages of the program do not count), and in use as heap and stacks after a collection, where the
 // server's admin port tells.

@@ -10,6 +10,7 @@ import (
 	"net/http"
 	"os"
 	"os/signal"
+	"slices"
 	"strings"
 	"sync"
 	"syscall"
@@ -26,6 +27,8 @@ import (
 type system struct {
 	net    *simnet.Network
 	behave func(n int) answer // what becomes of the n-th request; nil: all is well
+	token  string             // that dashboards must show; empty: any or none
+	denied string             // the beginning of links that nobody may see; empty: there are none
 
 	mu       sync.Mutex
 	requests int
@@ -52,9 +55,18 @@ func newSystem(behave func(n int) answer) *system {
 
 func (s *system) handler() http.Handler {
 	mux := http.NewServeMux()
+	known := func(next http.HandlerFunc) http.HandlerFunc {
+		return func(w http.ResponseWriter, r *http.Request) {
+			if s.token != "" && r.Header.Get("Authorization") != "Bearer "+s.token {
+				w.WriteHeader(http.StatusUnauthorized)
+				return
+			}
+			next(w, r)
+		}
+	}
 	mux.HandleFunc("POST /v1/clicks", s.clicks)
-	mux.HandleFunc("GET /ws", s.watch)
-	mux.HandleFunc("GET /v1/counts", s.counts)
+	mux.HandleFunc("GET /ws", known(s.watch))
+	mux.HandleFunc("GET /v1/counts", known(s.counts))
 	return mux
 }
 
@@ -111,22 +123,29 @@ func startSystem(t *testing.T, behave func(n int) answer, options ...func(*http.
 }
 
 // dev is what this test binary does when the benchmark starts it as its server: one fake system on a free port, until
-// it is told to end.
-func dev() int {
+// it is told to end. With --auth jwt it wants a token, and says which.
+func dev(args []string) int {
 	ctx, stop := signal.NotifyContext(context.Background(), syscall.SIGTERM)
 	defer stop()
 	l, err := (&net.ListenConfig{}).Listen(ctx, "tcp", "127.0.0.1:0")
 	if err != nil {
 		return 1
 	}
-	srv := &http.Server{Handler: newSystem(nil).handler(), ReadHeaderTimeout: time.Minute}
+	s := newSystem(nil)
+	switch at := slices.Index(args, "--auth"); {
+	case at < 0:
+		return 1
+	case args[at+1] == "jwt":
+		s.token = "a.b.c"
+	}
+	srv := &http.Server{Handler: s.handler(), ReadHeaderTimeout: time.Minute}
 	done := make(chan struct{})
 	go func() {
 		defer close(done)
 		_ = srv.Serve(l)
 	}()
 	url := "http://" + l.Addr().String()
-	_ = json.NewEncoder(os.Stdout).Encode(map[string]any{"ingest": url, "gateways": []string{url}})
+	_ = json.NewEncoder(os.Stdout).Encode(map[string]any{"ingest": url, "gateways": []string{url}, "token": s.token})
 	<-ctx.Done()
 	_ = srv.Close()
 	<-done
@@ -220,13 +239,18 @@ func (s *system) watch(w http.ResponseWriter, r *http.Request) {
 			Count int64  `json:"count"`
 		}
 		var links []told
+		denied := []string{}
 		s.mu.Lock()
 		for _, link := range asked.Links {
+			if s.denied != "" && strings.HasPrefix(link, s.denied) {
+				denied = append(denied, link)
+				continue
+			}
 			links = append(links, told{Link: link})
 			s.watching[link] = append(s.watching[link], c)
 		}
 		s.mu.Unlock()
-		answer, _ := json.Marshal(map[string]any{"links": links})
+		answer, _ := json.Marshal(map[string]any{"links": links, "denied": denied})
 		answer = append([]byte(`{"type":"subscribed",`), answer[1:]...)
 		_ = c.Write(ctx, websocket.MessageText, answer)
 	}

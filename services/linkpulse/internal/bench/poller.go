@@ -83,6 +83,9 @@ func (p *poller) ask(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
+	if token := p.run.target.Token; token != "" {
+		req.Header.Set("Authorization", "Bearer "+token)
+	}
 	if p.etag != "" {
 		req.Header.Set("If-None-Match", p.etag)
 	}

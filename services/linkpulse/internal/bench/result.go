@@ -25,6 +25,7 @@ type Result struct {
 	Pool       int     `json:"links"`
 	Rate       float64 `json:"clicks_per_s"`
 	Seconds    float64 `json:"seconds"`
+	Tokens     bool    `json:"tokens"` // whether dashboards showed one
 	Clicks     int64   `json:"clicks"`
 	Requests   int64   `json:"requests"`
 	Retries    int64   `json:"retries"`
@@ -71,7 +72,7 @@ func (r *run) result(idle, connected, before, after Usage) Result {
 	ms := func(us int64) float64 { return float64(us) / 1000 }
 	seconds := r.load.Duration.Seconds()
 	res := Result{
-		Dashboards: r.load.Dashboards, Links: r.load.Links, Pool: r.load.Pool, Rate: r.load.Rate, Seconds: seconds,
+		Dashboards: r.load.Dashboards, Links: r.load.Links, Pool: r.load.Pool, Rate: r.load.Rate, Seconds: seconds, Tokens: r.target.Token != "",
 		PollMs: r.load.Poll.Milliseconds(), Clicks: r.posted.Load(), Requests: r.requests.Load(), Retries: r.retries.Load(), Missing: r.owed.Load(),
 		Frames: r.frames.Load(), Delivered: float64(r.frames.Load()) / seconds,
 		P50: ms(all.ValueAtQuantile(50)), P99: ms(all.ValueAtQuantile(99)), P999: ms(all.ValueAtQuantile(99.9)), Max: ms(all.Max()),
@@ -106,11 +107,15 @@ func (r *Result) Print(w io.Writer) error {
 		machine = fmt.Sprintf("%d cores: %.2f used by the server, %.2f by the load generator, %.2f by others, %.2f stolen",
 			r.Machine, r.Cores, r.GeneratorCores, r.OtherCores, r.StolenCores)
 	}
+	tokens := "dashboards without a token"
+	if r.Tokens {
+		tokens = "dashboards with a token"
+	}
 	what, told := "frames", "click→frame "
 	if r.PollMs > 0 {
 		what, told = fmt.Sprintf("answers to polls, every %d ms from each dashboard:", r.PollMs), "click→answer"
 	}
-	_, err := fmt.Fprintf(w, `load         %d dashboards × %d of %d links, %.0f clicks/s for %.0f s (%d clicks in %d requests, %d of them sent again)
+	_, err := fmt.Fprintf(w, `load         %d dashboards × %d of %d links, %.0f clicks/s for %.0f s (%d clicks in %d requests, %d of them sent again), %s
 delivered    %s %.0f/s
 %s p50 %.2f ms   p99 %.2f ms   p99.9 %.2f ms   max %.2f ms
              of which the load generator's own lateness: p50 %.2f ms   p99 %.2f ms   p99.9 %.2f ms
@@ -119,7 +124,7 @@ machine      %s
 cores        %s
 memory       %s
 `,
-		r.Dashboards, r.Links, r.Pool, r.Rate, r.Seconds, r.Clicks, r.Requests, r.Retries,
+		r.Dashboards, r.Links, r.Pool, r.Rate, r.Seconds, r.Clicks, r.Requests, r.Retries, tokens,
 		what, r.Delivered, told, r.P50, r.P99, r.P999, r.Max, r.SenderP50, r.SenderP99, r.SenderP999, cpu, machine,
 		division{server: r.ServerCPUs, generator: r.GeneratorCPUs}, memory)
 	if err == nil && r.Missing > 0 {

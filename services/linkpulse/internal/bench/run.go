@@ -34,6 +34,7 @@ type Load struct {
 type Target struct {
 	Ingest   string   // base URL
 	Gateways []string // base URLs; dashboards take them in turn
+	Token    string   // that every dashboard shows; empty: none
 	// Dial opens connections; nil is the machine's own network.
 	Dial func(ctx context.Context, network, address string) (net.Conn, error)
 	// Probe reads the server's CPU time and memory; nil where they are unknown. collect asks for the memory that is in
@@ -144,6 +145,11 @@ func (r *run) open(ctx context.Context, stop context.CancelCauseFunc, g *generat
 	return g.start(ctx, stop), nil
 }
 
+// linkPrefix begins the ids of the links of every run.
+const linkPrefix = "bench-"
+
+var errDenied = errors.New("the token does not cover the links of the benchmark")
+
 var errDone = errors.New("the run is over")
 
 func newRun(load Load, target Target) (*run, error) {
@@ -166,7 +172,7 @@ func newRun(load Load, target Target) (*run, error) {
 	r := &run{
 		load: load, target: target, start: time.Now(),
 		plan:   draw(load.Pool, load.Rate, load.Warmup+load.Duration, load.Seed),
-		prefix: "bench-" + hex.EncodeToString(unique[:]) + "-",
+		prefix: linkPrefix + hex.EncodeToString(unique[:]) + "-",
 		ready:  make(chan struct{}), settled: make(chan struct{}),
 	}
 	r.latency.h, r.delay.h = newHistogram(), newHistogram()

@@ -22,6 +22,7 @@ type server struct {
 	Ingest   string   `json:"ingest"`
 	Gateways []string `json:"gateways"`
 	Admin    string   `json:"admin"`
+	Token    string   `json:"token"` // empty where it wants none
 
 	cmd *exec.Cmd
 }
@@ -33,13 +34,13 @@ const (
 
 // startServer starts this program once more, as `dev`, on free ports, with its own log on stderr, and on its own CPUs
 // where the machine is divided.
-func startServer(ctx context.Context, gateways int, cpus []int, stderr io.Writer) (*server, error) {
+func startServer(ctx context.Context, gateways int, auth string, cpus []int, stderr io.Writer) (*server, error) {
 	self, err := os.Executable()
 	if err != nil {
 		return nil, err
 	}
 	const free = "127.0.0.1:0"
-	args := []string{"dev", "--json", "--ingest-addr", free, "--shortener-addr", free, "--admin-addr", free}
+	args := []string{"dev", "--json", "--auth", auth, "--ingest-addr", free, "--shortener-addr", free, "--admin-addr", free}
 	for range gateways {
 		args = append(args, "--gateway-addr", free)
 	}
