@@ -27,6 +27,8 @@ type dashboard struct {
 	first    int
 	dial     dialFunc
 	recorder *history.Recorder
+	// credential is shown to the gateways; the zero value shows none.
+	credential credential
 	// backOff is how long to wait before the n-th attempt in a row to connect.
 	backOff func(n int) time.Duration
 	// fickle says, after each message, whether to leave a link and to come back to it; nil is never.
@@ -92,7 +94,9 @@ func (d *dashboard) watch(ctx context.Context, gateway string) (heard bool, err 
 	dialCtx, cancel := context.WithTimeout(ctx, 10*time.Second)
 	defer cancel()
 	url := "ws" + strings.TrimPrefix(gateway, "http") + "/ws"
-	ws, _, err := websocket.Dial(dialCtx, url, &websocket.DialOptions{HTTPClient: &http.Client{Transport: transport}}) //nolint:bodyclose // Dial leaves no body to close
+	ws, _, err := websocket.Dial(dialCtx, url, &websocket.DialOptions{ //nolint:bodyclose // Dial leaves no body to close
+		HTTPClient: &http.Client{Transport: transport}, HTTPHeader: d.credential.header(),
+	})
 	if err != nil {
 		return false, err
 	}

@@ -85,6 +85,7 @@ func (f *fleet) killCrowded(t *testing.T) {
 	dashboards := make([]*dashboard, crowd)
 	for i := range dashboards {
 		d := newDashboard(fmt.Sprint("crowd-", i), []string{link}, []string{f.gateways[0].url(), f.gateways[1].url()}, dialer.DialContext, &f.recorder)
+		d.credential = f.credential
 		d.backOff = func(n int) time.Duration { return rand.N(100 * time.Millisecond << min(n, 5)) }
 		dashboards[i] = d
 		watching.Go(func() {
@@ -162,6 +163,7 @@ func (f *fleet) isSyncing(t *testing.T, link string) bool {
 	if err != nil {
 		t.Fatal(err)
 	}
+	req.Header = f.credential.header()
 	resp, err := (&http.Client{Transport: &http.Transport{DisableKeepAlives: true}}).Do(req)
 	if err != nil {
 		t.Fatal(err)

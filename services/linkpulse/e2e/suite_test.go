@@ -55,6 +55,7 @@ type suite struct {
 	kafka      kafka
 	stack      *stack.Stack
 	wires      *wires // between its parts and the brokers
+	credential credential
 	deployment deployment.Record
 	topics     deployment.Topics
 	recorder   history.Recorder
@@ -72,7 +73,7 @@ type namedCase struct {
 // runSuite runs cases in their order and judges all of it together.
 func runSuite(t *testing.T, k kafka, cases ...namedCase) {
 	t.Helper()
-	s := &suite{kafka: k, deployment: deployment.Default(), topics: deployment.Topics{
+	s := &suite{kafka: k, deployment: deployment.Default(), credential: newCredential(t, "*"), topics: deployment.Topics{
 		Replicas: k.Brokers(), MinInsync: (k.Brokers() + 1) / 2, Retention: deployment.DefaultRetention,
 	}}
 	s.deployment.Partitions = 4
@@ -84,6 +85,7 @@ func runSuite(t *testing.T, k kafka, cases ...namedCase) {
 		Log: zaptest.NewLogger(t), Kafka: k.Config(), Deployment: s.deployment, Topics: s.topics,
 		IngestAddr: "127.0.0.1:0", GatewayAddrs: []string{"127.0.0.1:0", "127.0.0.1:0"},
 		Net: stack.Network{DialAs: s.wires.dialAs}, Heartbeat: 5 * time.Second, Drain: 2 * time.Second,
+		GatewayArgs: s.credential.args(),
 	})
 	if err != nil {
 		t.Fatalf("starting the system: %v", err)
@@ -130,6 +132,7 @@ func (s *suite) watch(t *testing.T, gateways []string, links ...string) *dashboa
 	s.number++
 	var dialer net.Dialer
 	d := newDashboard(fmt.Sprint("dashboard-", s.number), links, gateways, dialer.DialContext, &s.recorder)
+	d.credential = s.credential
 	ctx, cancel := context.WithCancel(t.Context())
 	t.Cleanup(cancel)
 	s.dashboards.Go(func() { d.run(ctx) })

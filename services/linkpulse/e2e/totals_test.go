@@ -35,6 +35,7 @@ type fleet struct {
 	tallies    []*process
 	gateways   []*process
 	links      []string
+	credential credential
 	dashboards []*dashboard
 	recorder   history.Recorder
 	epoch      *totals.Epoch
@@ -88,7 +89,7 @@ func newFleet(t *testing.T) *fleet {
 	t.Helper()
 	f := &fleet{
 		redis: redistest.Start(t), kafka: startKafka(t, kafkatest.Config{Brokers: 1}), deployment: deployment.Default(),
-		links: []string{"x7Kp2", "a3bZ9", "jobs", "docs", "launch"},
+		credential: newCredential(t, "*"), links: []string{"x7Kp2", "a3bZ9", "jobs", "docs", "launch"},
 	}
 	f.deployment.Partitions = 4
 	cluster, err := kafkalog.Open(f.kafka.Config())
@@ -115,8 +116,8 @@ func newFleet(t *testing.T) *fleet {
 	for i := range 2 {
 		f.twins = append(f.twins, newProcess(t, dir, "ingest", fmt.Sprint("twin-", i), kafka, "--tally=off", "--auth=off"))
 		f.tallies = append(f.tallies, newProcess(t, dir, "ingest", fmt.Sprint("tally-", i), kafka, redis, "--api=off"))
-		f.gateways = append(f.gateways, newProcess(t, dir, "gateway", fmt.Sprint("gateway-", i), kafka, redis, "--heartbeat=5s", "--drain=2s",
-			"--auth=off", "--max-address-connections=0", "--max-handshakes=0"))
+		args := append([]string{kafka, redis, "--heartbeat=5s", "--drain=2s"}, f.credential.args()...)
+		f.gateways = append(f.gateways, newProcess(t, dir, "gateway", fmt.Sprint("gateway-", i), args...))
 	}
 	for _, p := range append(append([]*process{f.ingest}, f.tallies...), f.gateways...) {
 		p.start(t)
@@ -133,7 +134,7 @@ func (f *fleet) watch(t *testing.T) {
 	ctx, cancel := context.WithCancel(context.WithoutCancel(t.Context()))
 	for i := range 4 {
 		d := newDashboard(fmt.Sprint("dashboard-", i), f.links, []string{f.gateways[0].url(), f.gateways[1].url()}, dialer.DialContext, &f.recorder)
-		d.first = i
+		d.first, d.credential = i, f.credential
 		f.dashboards = append(f.dashboards, d)
 		watching.Go(func() { d.run(ctx) })
 	}
@@ -246,7 +247,7 @@ func (f *fleet) everybodyAgrees(t *testing.T) {
 	defer cluster.Close()
 	for _, link := range f.links {
 		for _, g := range f.gateways {
-			if got := ask(t, g.url(), link); got != want[link] {
+			if got := f.ask(t, g.url(), link); got != want[link] {
 				t.Errorf("%s answers that %s has %d clicks, the log has %d", g.name, link, got, want[link])
 			}
 		}
@@ -264,12 +265,13 @@ func (f *fleet) everybodyAgrees(t *testing.T) {
 }
 
 // ask asks a gateway for the count of a link over plain HTTP.
-func ask(t *testing.T, gateway, link string) int64 {
+func (f *fleet) ask(t *testing.T, gateway, link string) int64 {
 	t.Helper()
 	req, err := http.NewRequestWithContext(t.Context(), http.MethodGet, gateway+"/links/"+link+"/clicks", http.NoBody)
 	if err != nil {
 		t.Fatal(err)
 	}
+	req.Header = f.credential.header()
 	c := &http.Client{Transport: &http.Transport{DisableKeepAlives: true}}
 	resp, err := c.Do(req)
 	if err != nil {
