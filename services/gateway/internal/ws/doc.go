@@ -1,6 +1,14 @@
 // Package ws is the WebSocket endpoint: the handshake and its limits, the reading half of a connection with the limits on
 // what a client may send, and the socket under both halves.
 //
+// # Who a connection is
+//
+// What the handshake shows, a token or a ticket, is looked at before the upgrade: who is refused gets an HTTP answer and costs
+// no socket. A client that shows nothing is upgraded and waits in the lobby as a guest: it has a place among few, of the
+// gateway's and of its address's, eight kilobytes for its first message, and the read deadline of its socket, which is no
+// timer of ours; there is no session of it in the hub. Its first message says who it is, or it is told no and closed. Tokens
+// are verified on goroutines of their own, since a signature takes a deep stack and the reader's is kept.
+//
 // # How a connection is kept small
 //
 // coder/websocket does the handshake, the control frames and the messages that come in. What goes out is framed by the

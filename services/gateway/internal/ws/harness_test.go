@@ -23,6 +23,7 @@ import (
 	"go.uber.org/zap/zaptest/observer"
 
 	"github.com/linkpulse/linkpulse/pkg/auth"
+	"github.com/linkpulse/linkpulse/pkg/httpserver"
 	"github.com/linkpulse/linkpulse/pkg/wire"
 )
 
@@ -73,7 +74,7 @@ func newServer(t *testing.T, tr transport, change func(*Config)) *server {
 		p := &pipeListener{conns: make(chan net.Conn), closed: make(chan struct{})}
 		l, s.dial = p, p.dial
 	}
-	srv := &http.Server{Handler: s.handler, ReadHeaderTimeout: 5 * time.Second}
+	srv := httpserver.New(s.handler, zap.NewNop())
 	served := make(chan error, 1)
 	go func() { served <- srv.Serve(l) }()
 	t.Cleanup(func() {

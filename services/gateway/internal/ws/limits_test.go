@@ -2,11 +2,13 @@ package ws
 
 import (
 	"fmt"
+	"io"
 	"net/http"
 	"net/netip"
 	"os"
 	"strconv"
 	"strings"
+	"sync"
 	"testing"
 	"testing/synctest"
 	"time"
@@ -200,6 +202,55 @@ func TestHandshakeRate(t *testing.T) {
 			t.Fatalf("%v were refused, want 206", n)
 		}
 	})
+}
+
+// A handshake that does not come takes no place, and its connection is closed: after five seconds, or as soon as it is too
+// long.
+func TestSlowAndLongHandshakes(t *testing.T) {
+	t.Parallel()
+	const begin = "GET /ws HTTP/1.1\r\nHost: gateway.test\r\n"
+	for name, tc := range map[string]struct {
+		send   func(*peer)
+		after  time.Duration
+		answer string
+	}{
+		"silence": {func(*peer) {}, 5 * time.Second, ""},
+		"headers that trickle in": {func(p *peer) {
+			for _, b := range []byte(begin + "Authorization: Bearer anna.1\r\n\r\n") {
+				p.send([]byte{b})
+				time.Sleep(time.Second)
+			}
+		}, 5 * time.Second, "HTTP/1.1 400 "},
+		"headers that do not end": {func(p *peer) { p.send([]byte(begin)) }, 5 * time.Second, ""},
+		"long headers": {func(p *peer) {
+			p.send([]byte(begin + "Cookie: " + strings.Repeat("x", 64<<10) + "\r\n\r\n"))
+		}, 0, "HTTP/1.1 431 "},
+	} {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			synctest.Test(t, func(t *testing.T) {
+				s, _ := guarded(t, overPipe, func(c *Config) { c.Limits.Connections = 1 })
+				nc, err := s.dial()
+				if err != nil {
+					t.Fatal(err)
+				}
+				defer nc.Close()
+				start := time.Now()
+				var sending sync.WaitGroup
+				sending.Go(func() { tc.send(&peer{t: t, Conn: nc}) })
+				defer sending.Wait()
+				synctest.Wait()
+				first := s.open("/ws", bearerOf("anna.1")) // the one place is free
+				got, _ := io.ReadAll(nc)
+				took := time.Since(start)
+				if !strings.HasPrefix(string(got), tc.answer) || tc.answer == "" && len(got) > 0 || took < tc.after || took > tc.after+time.Second {
+					t.Fatalf("%q after %v, want %q after %v", got, took, tc.answer, tc.after)
+				}
+				_ = first.Close()
+				(<-s.sessions).ended(t)
+			})
+		})
+	}
 }
 
 func TestAddressOf(t *testing.T) {
