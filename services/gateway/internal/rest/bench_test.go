@@ -16,16 +16,17 @@ import (
 	"github.com/prometheus/client_golang/prometheus"
 	"go.uber.org/zap"
 
+	"github.com/linkpulse/linkpulse/pkg/auth"
 	"github.com/linkpulse/linkpulse/pkg/httpserver"
 )
 
 // polled is a handler whose links linger, and what a client that polls asks for.
-func polled(b *testing.B) (h http.Handler, questions map[string]*http.Request) {
+func polled(b *testing.B, who Authenticator) (h http.Handler, questions map[string]*http.Request) {
 	b.Helper()
 	ledger := newLedger()
 	handler, err := New(Config{
 		Linger: time.Hour, MaxLinks: 1000, MaxRequests: 1000, Registry: prometheus.NewRegistry(),
-		HostAllowed: func(string) bool { return true },
+		HostAllowed: func(string) bool { return true }, Auth: who,
 	})
 	if err != nil {
 		b.Fatal(err)
@@ -47,6 +48,9 @@ func polled(b *testing.B) (h http.Handler, questions map[string]*http.Request) {
 		"hour": "/links/" + ten[0] + "/clicks?history=1h",
 	} {
 		r := httptest.NewRequest(http.MethodGet, path, http.NoBody)
+		if who != nil {
+			r.Header.Set("Authorization", "Bearer "+strings.Repeat("a", 600))
+		}
 		questions[name+"/200"] = r
 		w := httptest.NewRecorder()
 		router.ServeHTTP(w, r)
@@ -69,9 +73,24 @@ func (s *sink) WriteHeader(status int)      { s.status = status }
 
 // BenchmarkHandler is what a poll costs without sockets and without the HTTP server: router, memory, answer.
 func BenchmarkHandler(b *testing.B) {
-	h, questions := polled(b)
+	benchmarkHandler(b, "", nil)
+	benchmarkHandler(b, "/token", knower{&auth.Identity{Subject: "anna", Grants: auth.Anybody().Grants}})
+}
+
+// knower knows whose a token is without looking at it: what that costs is measured where it is done.
+type knower struct{ id *auth.Identity }
+
+func (k knower) Token(context.Context, string) (*auth.Identity, error) { return k.id, nil }
+
+func (knower) Issue(context.Context, *auth.Identity, string) (string, time.Duration, error) {
+	return "", 0, nil
+}
+
+func benchmarkHandler(b *testing.B, suffix string, who Authenticator) {
+	b.Helper()
+	h, questions := polled(b, who)
 	for _, name := range []string{"link/200", "link/304", "ten/200", "ten/304", "hour/200"} { // the tag of a history lasts a minute at most
-		b.Run(name, func(b *testing.B) {
+		b.Run(name+suffix, func(b *testing.B) {
 			b.ReportAllocs()
 			for b.Loop() {
 				w := &sink{header: make(http.Header)}
@@ -88,7 +107,7 @@ func BenchmarkHandler(b *testing.B) {
 // that are ready made and reads past the answers, so nearly all of it is the server and the kernel. Each client has a
 // connection of its own and asks again when it has the answer.
 func BenchmarkServer(b *testing.B) {
-	h, questions := polled(b)
+	h, questions := polled(b, nil)
 	l, err := httpserver.Listen("127.0.0.1:0")
 	if err != nil {
 		b.Fatal(err)
