@@ -201,18 +201,25 @@ func TestHealthAndHandshakeResponses(t *testing.T) {
 	h.ValidateRecorded(t, get("/"), answer(200, "text/html; charset=utf-8", "<!doctype html>"))
 	h.ValidateRecorded(t, get("/assets/main.js"), answer(200, "text/javascript; charset=utf-8", "1"))
 	h.ValidateRecorded(t, get("/ws"), answer(503, "application/problem+json", problem("unavailable", 503, "")))
-	h.ValidateRecorded(t, get("/ws"), answer(426, "text/plain; charset=utf-8", "no handshake"))
-	upgrade := func(to string) *httptest.ResponseRecorder {
+	with := func(status int, body string, header ...string) *httptest.ResponseRecorder {
 		w := httptest.NewRecorder()
-		w.Header().Set("Upgrade", to)
-		w.Header().Set("Connection", "Upgrade")
-		w.Header().Set("Sec-WebSocket-Accept", "s3pPLMBiTxaQ9kYGzzhZRbK+xOo=")
-		w.WriteHeader(http.StatusSwitchingProtocols)
+		for i := 0; i < len(header); i += 2 {
+			w.Header().Set(header[i], header[i+1])
+		}
+		w.WriteHeader(status)
+		_, _ = w.WriteString(body) // a recorder takes it
 		return w
+	}
+	h.ValidateRecorded(t, get("/ws"), with(426, problem("upgrade_required", 426, ""), "Content-Type", "application/problem+json",
+		"Upgrade", "websocket", "Connection", "Upgrade", "Sec-WebSocket-Version", "13"))
+	upgrade := func(to string) *httptest.ResponseRecorder {
+		return with(101, "", "Upgrade", to, "Connection", "Upgrade", "Sec-WebSocket-Accept", "s3pPLMBiTxaQ9kYGzzhZRbK+xOo=")
 	}
 	h.ValidateRecorded(t, get("/ws"), upgrade("websocket"))
 	for name, err := range map[string]error{
 		"another upgrade": h.CheckRecorded(get("/ws"), upgrade("h2c")),
+		"426 as text":     h.CheckRecorded(get("/ws"), with(426, "no", "Content-Type", "text/plain", "Upgrade", "websocket", "Connection", "Upgrade", "Sec-WebSocket-Version", "13")),
+		"426 to nowhere":  h.CheckRecorded(get("/ws"), with(426, problem("upgrade_required", 426, ""), "Content-Type", "application/problem+json")),
 		"ready with 503":  h.CheckRecorded(get("/readyz"), answer(503, object, `{"status":"ready","checks":[]}`)),
 		"no checks":       h.CheckRecorded(get("/readyz"), answer(200, object, `{"status":"ready"}`)),
 	} {

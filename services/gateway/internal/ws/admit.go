@@ -34,7 +34,6 @@ type denial struct {
 
 var (
 	errHost          = errors.New("the Host header names no host of this gateway")
-	errOrigin        = errors.New("the Origin header names no page that may connect")
 	errQueryToken    = errors.New("a token does not belong in the query, which ends up in logs: send it in an Authorization header, in an auth message, or take a ticket from POST /v1/tickets")
 	errQuery         = errors.New("the query is not URL-encoded")
 	errTwo           = errors.New("the handshake says more than once who the client is: send one token or one ticket")
@@ -47,30 +46,20 @@ var (
 )
 
 // examine looks at what can be decided by the request alone, and takes what it shows out of it.
-func (h *Handler) examine(r *http.Request) (credential, *denial) {
+func (h *Handler) examine(header http.Header, r *http.Request) (credential, *denial) {
+	if refused := checkHandshake(header, r); refused != nil {
+		return credential{}, refused
+	}
 	if err := h.cfg.Accepting(); err != nil {
 		return credential{}, &denial{as: refusedUnavailable, status: http.StatusServiceUnavailable, err: err}
 	}
 	if !HostAllowed(h.cfg.Hosts, r.Host) {
 		return credential{}, &denial{as: refusedHost, status: http.StatusForbidden, err: errHost}
 	}
-	if !originIsOne(r) {
+	if !h.originAllowed(r) {
 		return credential{}, &denial{as: refusedHandshake, status: http.StatusForbidden, code: "origin", err: errOrigin}
 	}
 	return h.shown(r)
-}
-
-// originIsOne tells whether a request has at most one Origin, which names a host. The library takes the first of several,
-// and compares the host of one without, such as "null", with a Host header that may be empty too.
-func originIsOne(r *http.Request) bool {
-	switch origins := r.Header["Origin"]; len(origins) {
-	case 0:
-		return true
-	case 1:
-		u, err := url.Parse(origins[0])
-		return err == nil && u.Host != "" && u.User == nil
-	}
-	return false
 }
 
 // Query parameters of a handshake.

@@ -113,7 +113,7 @@ func (h *Handler) Open() int {
 // ServeHTTP upgrades a request, or says why not. It returns as soon as the connection is a session, or is waited for to
 // say who it is.
 func (h *Handler) ServeHTTP(w http.ResponseWriter, r *http.Request) {
-	shown, why := h.examine(r)
+	shown, why := h.examine(w.Header(), r)
 	if why != nil {
 		h.refuse(w, why)
 		return

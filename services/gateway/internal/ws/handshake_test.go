@@ -1,7 +1,10 @@
 package ws
 
 import (
+	"bufio"
+	"cmp"
 	"fmt"
+	"io"
 	"net/http"
 	"strings"
 	"testing"
@@ -26,8 +29,8 @@ func TestHandshake(t *testing.T) {
 	}{
 		{"no origin: no browser", nil, nil, 101, ""},
 		{"same origin", http.Header{"Origin": {"http://gateway.test"}}, nil, 101, ""},
-		{"other origin", http.Header{"Origin": {"https://evil.test"}}, nil, 403, "evil.test"},
-		{"null origin", http.Header{"Origin": {"null"}}, nil, 403, ""},
+		{"other origin", http.Header{"Origin": {"https://evil.test"}}, nil, 403, `"code":"origin"`},
+		{"null origin", http.Header{"Origin": {"null"}}, nil, 403, `"code":"origin"`},
 		{
 			"listed origin",
 			http.Header{"Origin": {"https://dash.example.com"}},
@@ -142,6 +145,89 @@ func TestHandshake(t *testing.T) {
 			}
 			if retry := resp.Header.Get("Retry-After"); (tc.status == 503) != (retry != "") {
 				t.Fatalf("Retry-After %q with %d", retry, tc.status)
+			}
+		})
+	}
+}
+
+// What is no handshake of RFC 6455 is told so, in words that say nothing of what was sent, and with what the client needs
+// to do better. Extensions and subprotocols are not negotiated, whatever is offered.
+func TestFormOfTheHandshake(t *testing.T) {
+	t.Parallel()
+	const (
+		connection = "Connection: Upgrade"
+		upgrade    = "Upgrade: websocket"
+		version    = "Sec-WebSocket-Version: 13"
+		key        = "Sec-WebSocket-Key: dGhlIHNhbXBsZSBub25jZQ=="
+		required   = `"code":"upgrade_required"`
+		wrong      = `"code":"websocket_version"`
+		badKey     = `"code":"websocket_key"`
+	)
+	for _, tc := range []struct {
+		name, line string // of the request; empty: that of a handshake
+		header     []string
+		status     int
+		code       string
+	}{
+		{"good", "", []string{connection, upgrade, version, key}, 101, ""},
+		{"lists, and another case", "", []string{"connection: keep-alive, upgrade", "UPGRADE: h2c, WebSocket", version, key}, 101, ""},
+		{
+			"offers", "", []string{
+				connection, upgrade, version, key, "Sec-WebSocket-Protocol: graphql-ws, evil",
+				"Sec-WebSocket-Extensions: permessage-deflate; client_max_window_bits", "Sec-WebSocket-Extensions: x-webkit-deflate-frame",
+			}, 101, "",
+		},
+		{"a plain request", "", nil, 426, required},
+		{"another upgrade", "", []string{connection, "Upgrade: evil"}, 426, required},
+		{"no Connection", "", []string{upgrade, version, key}, 426, required},
+		{"a Connection that begins so", "", []string{"Connection: Upgrade-evil", upgrade, version, key}, 426, required},
+		{"HTTP/1.0", "GET /ws HTTP/1.0", []string{connection, upgrade, version, key}, 426, required},
+		{"version 8", "", []string{connection, upgrade, "Sec-WebSocket-Version: 8", key}, 426, wrong},
+		{"no version", "", []string{connection, upgrade, key}, 426, wrong},
+		{"a version that is none", "", []string{connection, upgrade, "Sec-WebSocket-Version: evil", key}, 426, wrong},
+		{"no key", "", []string{connection, upgrade, version}, 400, badKey},
+		{"two keys", "", []string{connection, upgrade, version, key, key}, 400, badKey},
+		{"a short key", "", []string{connection, upgrade, version, "Sec-WebSocket-Key: ZXZpbA=="}, 400, badKey},
+		{"a key that is none", "", []string{connection, upgrade, version, "Sec-WebSocket-Key: evil evil evil"}, 400, badKey},
+	} {
+		t.Run(tc.name, func(t *testing.T) {
+			t.Parallel()
+			s := newServer(t, overTCP, nil)
+			nc, err := s.dial()
+			if err != nil {
+				t.Fatal(err)
+			}
+			defer nc.Close()
+			p := &peer{t: t, Conn: nc}
+			p.send([]byte(cmp.Or(tc.line, "GET /ws HTTP/1.1") + "\r\nHost: gateway.test\r\n" + strings.Join(append(tc.header, "\r\n"), "\r\n")))
+			resp, err := http.ReadResponse(bufio.NewReader(nc), nil)
+			if err != nil {
+				t.Fatal(err)
+			}
+			defer resp.Body.Close()
+			if resp.StatusCode != tc.status {
+				t.Fatalf("%s, want %d", resp.Status, tc.status)
+			}
+			if tc.status == http.StatusSwitchingProtocols {
+				for _, name := range []string{"Sec-Websocket-Protocol", "Sec-Websocket-Extensions"} {
+					if got := resp.Header.Get(name); got != "" {
+						t.Fatalf("%s: %s", name, got)
+					}
+				}
+				return
+			}
+			body, err := io.ReadAll(resp.Body)
+			if err != nil {
+				t.Fatal(err)
+			}
+			if !strings.Contains(string(body), tc.code) || resp.Header.Get("Content-Type") != "application/problem+json" || strings.Contains(string(body), "evil") {
+				t.Fatalf("%s %s, want %s", resp.Header.Get("Content-Type"), body, tc.code)
+			}
+			if asked := resp.Header.Get("Upgrade") + " " + resp.Header.Get("Sec-Websocket-Version"); (asked == "websocket 13") != (tc.status == 426) {
+				t.Fatalf("%d asks for %q", tc.status, asked)
+			}
+			if n := s.metric("handshakes_refused_total", "handshake"); n != 1 {
+				t.Fatalf("%v were refused as no handshake, want 1", n)
 			}
 		})
 	}
