@@ -66,7 +66,7 @@ func CloseTable() []CloseInfo {
 		{CloseUnsupported, "unsupported", CloseStop, "a binary message"},
 		{CloseNoStatus, "no_status", CloseReconnect, "never sent: the close frame had no code"},
 		{CloseAbnormal, "abnormal", CloseReconnect, "never sent: the connection was lost, or the peer was silent"},
-		{CloseInvalidUTF8, "invalid_utf8", CloseStop, "a text message that is not UTF-8"},
+		{CloseInvalidUTF8, "invalid_utf8", CloseStop, "a text message that is not UTF-8, or a close whose reason is not"},
 		{ClosePolicyViolation, "policy_violation", CloseStop, "a message that is no JSON object, or too many pings"},
 		{CloseTooBig, "too_big", CloseStop, "a message over 16 KiB"},
 		{CloseInternalError, "internal_error", CloseBackOff, "reserved: a defect of the gateway"},

@@ -13,7 +13,8 @@ type buffer struct{ bytes []byte }
 
 var errTooBig = errors.New("the message is larger than allowed")
 
-// fill reads r to its end. errTooBig means that it has more than most bytes.
+// fill reads r to its end. errTooBig means that it has more than most bytes: it is told as soon as there is one more, and
+// more is never asked for, since the library waits for as many as it is asked for while the frame has them.
 func (b *buffer) fill(r io.Reader, most int) error {
 	b.bytes = b.bytes[:0]
 	for {
@@ -21,9 +22,9 @@ func (b *buffer) fill(r io.Reader, most int) error {
 			return errTooBig
 		}
 		if len(b.bytes) == cap(b.bytes) {
-			b.bytes = append(make([]byte, 0, 2*cap(b.bytes)), b.bytes...)
+			b.bytes = append(make([]byte, 0, min(2*cap(b.bytes), most+1)), b.bytes...)
 		}
-		n, err := r.Read(b.bytes[len(b.bytes):cap(b.bytes)])
+		n, err := r.Read(b.bytes[len(b.bytes):min(cap(b.bytes), most+1)])
 		b.bytes = b.bytes[:len(b.bytes)+n]
 		if errors.Is(err, io.EOF) {
 			return nil

@@ -2,10 +2,12 @@ package ws
 
 import (
 	"bytes"
+	"encoding/binary"
 	"net"
 	"sync"
 	"syscall"
 	"time"
+	"unicode/utf8"
 
 	"github.com/linkpulse/linkpulse/pkg/auth"
 	"github.com/linkpulse/linkpulse/pkg/wire"
@@ -143,13 +145,17 @@ func (c *Conn) Expect() int { return c.fd } // the one field of its group that n
 // largest of them, and the library writes nothing else.
 func (c *Conn) Write(p []byte) (int, error) {
 	const opcode, opClose = 0x0f, 0x08
+	n := len(p)
+	if p[0]&opcode == opClose {
+		p = ownClose(p)
+	}
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	switch {
 	case c.state&closed != 0:
 		return 0, net.ErrClosed
 	case c.state&closeSent != 0:
-		return len(p), nil // such as the echo of a close that answers ours
+		return n, nil // such as the echo of a close that answers ours
 	case p[0]&opcode == opClose:
 		c.state |= closeSent
 	}
@@ -164,7 +170,26 @@ func (c *Conn) Write(p []byte) (int, error) {
 	if rest {
 		c.tail.control += len(p)
 	}
-	return len(p), nil
+	return n, nil
+}
+
+// ownClose returns the close frame that is sent in place of one of the library's. Where that answers a client's, it is an
+// echo, and where the client broke a rule, it has the library's words for it: a client is told neither its own words nor
+// those, but the code, and the name of the code where it says what is wrong. The library does not look whether a client's
+// words are UTF-8, as RFC 6455 section 8.1 has it.
+func ownClose(frame []byte) []byte {
+	const head, withCode = 2, 4
+	if len(frame) < withCode {
+		return frame // an answer to a close without a code
+	}
+	code := wire.CloseCode(binary.BigEndian.Uint16(frame[head:]))
+	switch {
+	case !utf8.Valid(frame[withCode:]):
+		return wire.AppendCloseFrame(nil, wire.CloseInvalidUTF8, wire.CloseInvalidUTF8.String())
+	case code == wire.CloseProtocolError:
+		return wire.AppendCloseFrame(nil, code, code.String())
+	}
+	return wire.AppendCloseFrame(nil, code, "")
 }
 
 // push puts b on the wire behind what is waiting. rest tells that something is waiting now. The caller holds mu.

@@ -358,7 +358,7 @@ func (p *peer) closeCode() (code int, texts []string) {
 			texts = append(texts, string(f.payload))
 		case 8:
 			code = int(binary.BigEndian.Uint16(f.payload))
-			if want := wire.CloseCode(code).String(); code != 1002 && code != 1000 && string(f.payload[2:]) != want {
+			if want := wire.CloseCode(code).String(); code != 1000 && string(f.payload[2:]) != want {
 				p.t.Errorf("close reason %q, want %q", f.payload[2:], want)
 			}
 			p.send(masked(0x88, f.payload[:2]))

@@ -60,8 +60,12 @@ func (h *Handler) end(c *Conn, err error) (code wire.CloseCode, condition string
 		h.linger(c)
 		return c.violation, ""
 	}
-	if code := websocket.CloseStatus(err); code != -1 {
-		return wire.CloseCode(code), "" //nolint:gosec // 16 bits on the wire
+	if closing, ok := errors.AsType[websocket.CloseError](err); ok {
+		if !utf8.ValidString(closing.Reason) {
+			h.linger(c)
+			return wire.CloseInvalidUTF8, ""
+		}
+		return wire.CloseCode(closing.Code), "" //nolint:gosec // 16 bits on the wire
 	}
 	said, cause := c.status()
 	switch {
