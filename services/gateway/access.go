@@ -31,7 +31,8 @@ type AccessConfig struct {
 	Hosts          []string `help:"Names that requests may be addressed to; any by default, those of this machine when listening on loopback." placeholder:"HOST"`
 
 	MaxConnections            int `help:"Connections at a time; more are answered 503. Each costs about 13 KiB, half of it in the kernel." default:"20000"`
-	MaxAddressConnections     int `help:"Connections of a client address at a time, a /64 of IPv6 being one; more are answered 429. 0 is no limit." default:"256"`
+	MaxPlainConnections       int `help:"Connections at a time that are no WebSockets, or not yet; for more, the one makes room that has waited longest for a request. 0 is no limit." default:"2048"`
+	MaxAddressConnections     int `help:"Connections of a client address at a time, a /64 of IPv6 being one: so many WebSockets, more being answered 429, and so many others. 0 is no limit." default:"256"`
 	MaxSubjectConnections     int `help:"Connections of the subject of a token at a time; 0 is no limit." default:"100"`
 	MaxUnauthenticated        int `help:"Connections at a time that have not said yet who they are, for which they have five seconds; more are answered 503. 0 is no limit." default:"500"`
 	MaxAddressUnauthenticated int `help:"Such connections of a client address; more are answered 429. 0 is no limit." default:"16"`
@@ -52,6 +53,7 @@ func (c *AccessConfig) Check() error {
 		flag  string
 		value int
 	}{
+		{"--max-plain-connections", c.MaxPlainConnections},
 		{"--max-address-connections", c.MaxAddressConnections},
 		{"--max-subject-connections", c.MaxSubjectConnections},
 		{"--max-unauthenticated", c.MaxUnauthenticated},

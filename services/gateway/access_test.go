@@ -41,7 +41,7 @@ func TestConfigOfAccess(t *testing.T) {
 		t.Fatalf("%v, %v", networks, err)
 	}
 	if l := cfg.Access.limits(); l.Connections != 20_000 || l.PerAddress != 256 || l.PerSubject != 100 || l.Unauthenticated != 500 ||
-		l.UnauthenticatedPerAddress != 16 || l.Handshakes != 500 || l.HandshakeBurst != 1000 {
+		l.UnauthenticatedPerAddress != 16 || l.Handshakes != 500 || l.HandshakeBurst != 1000 || cfg.Access.MaxPlainConnections != 2048 {
 		t.Fatalf("limits %+v", l)
 	}
 	for args, want := range map[string]string{
@@ -50,6 +50,7 @@ func TestConfigOfAccess(t *testing.T) {
 		"--auth=off --auth-key-files=/keys":   "nobody would look",
 		"--auth=off --query-tokens":           "--query-tokens",
 		"--max-connections=0":                 "--max-connections",
+		"--max-plain-connections=-1":          "--max-plain-connections",
 		"--max-address-connections=-1":        "--max-address-connections",
 		"--max-subject-connections=-1":        "--max-subject-connections",
 		"--max-unauthenticated=-1":            "--max-unauthenticated",

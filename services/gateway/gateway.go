@@ -23,7 +23,6 @@ import (
 	"sync/atomic"
 	"time"
 
-	"github.com/go-chi/chi/v5"
 	"github.com/prometheus/client_golang/prometheus"
 	"go.uber.org/zap"
 
@@ -31,7 +30,6 @@ import (
 	"github.com/linkpulse/linkpulse/pkg/httpserver"
 	"github.com/linkpulse/linkpulse/pkg/kafkalog"
 	"github.com/linkpulse/linkpulse/pkg/lifecycle"
-	"github.com/linkpulse/linkpulse/pkg/problem"
 	"github.com/linkpulse/linkpulse/pkg/telemetry"
 	"github.com/linkpulse/linkpulse/pkg/totals"
 	"github.com/linkpulse/linkpulse/pkg/wire"
@@ -68,6 +66,8 @@ type Service struct {
 	totals   *totals.Store // nil where they come from the log
 
 	listener, admin net.Listener // admin is nil where there is none
+	public          *http.Server
+	bounded         net.Listener // listener, within the bounds of public
 	health          httpserver.Health
 	ws              *ws.Handler
 	rest            *rest.Handler
@@ -112,7 +112,10 @@ func New(cfg Config, deps Deps) (_ *Service, err error) {
 	if s.cluster, err = kafkalog.Open(cfg.Kafka, opts...); err != nil {
 		return nil, err
 	}
-	if err = s.newHandlers(deps); err != nil {
+	if err = s.newHandlers(deps); err == nil {
+		err = s.newPublic()
+	}
+	if err != nil {
 		s.closeStores()
 		return nil, err
 	}
@@ -256,7 +259,7 @@ func (s *Service) Run(ctx context.Context) error {
 	defer s.closeStores()
 	tasks := []lifecycle.Task{
 		{Name: "public server", Run: func(work context.Context) error {
-			return httpserver.Serve(work, httpserver.New(s.routes(), s.log), s.listener, requestGrace)
+			return httpserver.Serve(work, s.public, s.bounded, requestGrace)
 		}},
 		{Name: "counts", Run: s.count},
 		{Name: "drain", Run: func(work context.Context) error {
@@ -282,29 +285,6 @@ func (s *Service) Run(ctx context.Context) error {
 	s.ws.Wait()
 	s.log.Info("gateway has stopped", zap.Error(err))
 	return err
-}
-
-func (s *Service) routes() http.Handler {
-	r := chi.NewRouter()
-	r.Get("/livez", s.health.Livez)
-	r.Get("/readyz", s.health.Readyz)
-	r.Get("/ws", s.behindProxies(s.ws).ServeHTTP)
-	s.rest.Routes(r)
-	r.Handle("/", s.page)
-	r.Handle("/assets/*", s.page)
-	r.NotFound(func(w http.ResponseWriter, _ *http.Request) {
-		(&problem.Problem{
-			Status: http.StatusNotFound, Code: "not_found",
-			Detail: "nothing is here: counts are at /links/{id}/clicks and /v1/counts?links=a,b, the WebSocket is at /ws",
-		}).Write(w)
-	})
-	r.MethodNotAllowed(func(w http.ResponseWriter, _ *http.Request) {
-		w.Header().Set("Allow", http.MethodGet)
-		(&problem.Problem{
-			Status: http.StatusMethodNotAllowed, Code: "method_not_allowed", Detail: "a gateway is only read: use GET; clicks are posted to ingest",
-		}).Write(w)
-	})
-	return r
 }
 
 // drain sends the dashboards elsewhere.

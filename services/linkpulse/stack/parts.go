@@ -76,7 +76,7 @@ func (s *Stack) gatewayArgs(name, addr string) []string {
 	// Everybody may see everything, and all of them are on one machine.
 	args := []string{
 		"--addr=" + addr, "--admin-addr=", "--name=" + name, s.brokersArg(),
-		"--auth=off", "--max-address-connections=0", "--max-handshakes=0",
+		"--auth=off", "--max-address-connections=0", "--max-plain-connections=0", "--max-handshakes=0",
 	}
 	if s.cfg.Heartbeat > 0 {
 		args = append(args, "--heartbeat="+s.cfg.Heartbeat.String())
