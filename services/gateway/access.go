@@ -38,6 +38,7 @@ type AccessConfig struct {
 	MaxAddressUnauthenticated int `help:"Such connections of a client address; more are answered 429. 0 is no limit." default:"16"`
 	MaxHandshakes             int `help:"WebSocket handshakes a second; more are answered 503. 0 is no limit." default:"500"`
 	HandshakeBurst            int `help:"How many of them may come at once." default:"1000"`
+	MaxAddressHandshakes      int `help:"WebSocket handshakes of a client address a second; more are answered 429. As many may come at once as it may have connections, and where that has no limit, this has none either. 0 is no limit." default:"50"`
 }
 
 // mostHandshakes is more than any machine does in a second. It keeps the time between two from being none.
@@ -65,6 +66,9 @@ func (c *AccessConfig) Check() error {
 	}
 	if c.MaxHandshakes < 0 || c.MaxHandshakes > mostHandshakes {
 		errs = append(errs, fmt.Errorf("--max-handshakes: must be from 0, which is no limit, to %d", mostHandshakes))
+	}
+	if c.MaxAddressHandshakes < 0 || c.MaxAddressHandshakes > mostHandshakes {
+		errs = append(errs, fmt.Errorf("--max-address-handshakes: must be from 0, which is no limit, to %d", mostHandshakes))
 	}
 	if c.MaxHandshakes > 0 && c.HandshakeBurst < 1 {
 		errs = append(errs, errors.New("--handshake-burst: must be at least 1"))
@@ -124,7 +128,7 @@ func (c *AccessConfig) limits() ws.Limits {
 	return ws.Limits{
 		Connections: c.MaxConnections, PerAddress: c.MaxAddressConnections, PerSubject: c.MaxSubjectConnections,
 		Unauthenticated: c.MaxUnauthenticated, UnauthenticatedPerAddress: c.MaxAddressUnauthenticated,
-		Handshakes: c.MaxHandshakes, HandshakeBurst: c.HandshakeBurst,
+		Handshakes: c.MaxHandshakes, HandshakeBurst: c.HandshakeBurst, AddressHandshakes: c.MaxAddressHandshakes,
 	}
 }
 

@@ -41,7 +41,7 @@ func TestConfigOfAccess(t *testing.T) {
 		t.Fatalf("%v, %v", networks, err)
 	}
 	if l := cfg.Access.limits(); l.Connections != 20_000 || l.PerAddress != 256 || l.PerSubject != 100 || l.Unauthenticated != 500 ||
-		l.UnauthenticatedPerAddress != 16 || l.Handshakes != 500 || l.HandshakeBurst != 1000 || cfg.Access.MaxPlainConnections != 2048 {
+		l.UnauthenticatedPerAddress != 16 || l.Handshakes != 500 || l.HandshakeBurst != 1000 || l.AddressHandshakes != 50 || cfg.Access.MaxPlainConnections != 2048 {
 		t.Fatalf("limits %+v", l)
 	}
 	for args, want := range map[string]string{
@@ -56,6 +56,7 @@ func TestConfigOfAccess(t *testing.T) {
 		"--max-unauthenticated=-1":            "--max-unauthenticated",
 		"--max-address-unauthenticated=-1":    "--max-address-unauthenticated",
 		"--max-handshakes=-1":                 "--max-handshakes",
+		"--max-address-handshakes=1000001":    "--max-address-handshakes",
 		"--handshake-burst=0":                 "--handshake-burst",
 		"--trusted-proxies=10.0.0.0/33":       "--trusted-proxies",
 		"--trusted-proxies=proxy":             "--trusted-proxies",

@@ -39,6 +39,7 @@ var (
 	errTwo           = errors.New("the handshake says more than once who the client is: send one token or one ticket")
 	errFull          = errors.New("this gateway has as many connections as it may")
 	errRate          = errors.New("this gateway opens as many connections a second as it may")
+	errAddressRate   = errors.New("this client's address opens as many connections a second as it may")
 	errAddress       = errors.New("this client's address has as many connections as it may: close some, or subscribe to more links on each")
 	errGuests        = errors.New("as many connections as may have not said yet who they are: send the token in an Authorization header, or come again")
 	errAddressGuests = errors.New("as many connections of this client's address as may have not said yet who they are: send auth on those first")
@@ -132,13 +133,27 @@ func (h *Handler) enter(c *Conn, shown credential) *denial {
 	default:
 		return &denial{as: as, status: http.StatusServiceUnavailable, err: errFull}
 	}
-	if n := h.cfg.Limits.Handshakes; n > 0 && !h.gate.pass(h.clock(), time.Second/time.Duration(n), h.cfg.Limits.HandshakeBurst) {
+	if refused := h.pace(c.address); refused != nil {
 		h.places.leave(c.address, guest, "")
-		return &denial{as: refusedRate, status: http.StatusServiceUnavailable, err: errRate}
+		return refused
 	}
 	if guest {
 		c.guest = true
 		h.cfg.Metrics.guests.Inc()
+	}
+	return nil
+}
+
+// pace lets no more handshakes pass than there may be a second. Those of an address come first: what one client does too
+// much of is not taken from the others.
+func (h *Handler) pace(a address) *denial {
+	l, now := h.cfg.Limits, h.clock()
+	switch {
+	case l.AddressHandshakes > 0 && l.PerAddress > 0 && !h.gates.of(a).pass(now, time.Second/time.Duration(l.AddressHandshakes), l.PerAddress):
+		h.hint()
+		return &denial{as: refusedAddressRate, status: http.StatusTooManyRequests, err: errAddressRate}
+	case l.Handshakes > 0 && !h.gate.pass(now, time.Second/time.Duration(l.Handshakes), l.HandshakeBurst):
+		return &denial{as: refusedRate, status: http.StatusServiceUnavailable, err: errRate}
 	}
 	return nil
 }
@@ -209,7 +224,7 @@ func (h *Handler) hint() {
 	if h.cfg.KnowsProxies || !h.hinted.due(h.clock()) {
 		return
 	}
-	h.cfg.Log.Warn("a client address has as many connections as it may, and more are refused. "+
+	h.cfg.Log.Warn("a client address has, or opens, as many connections as it may, and more are refused. "+
 		"If this gateway is behind a proxy, the address is the proxy's and the clients are many: name it in --trusted-proxies",
 		zap.Int("connections", h.cfg.Limits.PerAddress), zap.Int("unauthenticated", h.cfg.Limits.UnauthenticatedPerAddress))
 }

@@ -5,6 +5,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"hash/maphash"
 	"net"
 	"net/http"
 	"net/netip"
@@ -81,7 +82,8 @@ type Handler struct {
 	ctx     context.Context //nolint:containedctx // the context of all reads, see New
 	anybody *auth.Identity  // everybody's, where authentication is off
 	places  places
-	gate    gate
+	gate    gate  // of all handshakes
+	gates   gates // of those of an address
 	lobby   lobby
 	hinted  hint
 	start   time.Time
@@ -91,7 +93,7 @@ type Handler struct {
 // New returns a handler.
 func New(cfg Config) *Handler {
 	h := &Handler{cfg: cfg, start: time.Now(), anybody: auth.Anybody()}
-	h.places.limits = cfg.Limits
+	h.places.limits, h.gates.seed = cfg.Limits, maphash.MakeSeed()
 	h.accept = websocket.AcceptOptions{OriginPatterns: cfg.Origins, CompressionMode: websocket.CompressionDisabled}
 	// A read ends when the socket is closed. A context that can be cancelled would cost the library a goroutine's worth
 	// of bookkeeping for every frame header.

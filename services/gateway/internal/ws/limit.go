@@ -1,6 +1,7 @@
 package ws
 
 import (
+	"hash/maphash"
 	"sync/atomic"
 	"time"
 )
@@ -34,4 +35,16 @@ func (g *gate) pass(now, every time.Duration, burst int) bool {
 			return true
 		}
 	}
+}
+
+// gates are a gate for every address, in a table of one size, so that there is nothing to remember of those who have gone
+// and nothing that somebody could fill. Addresses that fall on one gate share it: of a flood from one address another one
+// in four thousand has a part, and which ones nobody outside can tell.
+type gates struct {
+	seed  maphash.Seed
+	table [1 << 12]gate
+}
+
+func (g *gates) of(a address) *gate {
+	return &g.table[maphash.Comparable(g.seed, a)%uint64(len(g.table))]
 }

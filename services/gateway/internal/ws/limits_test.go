@@ -204,6 +204,51 @@ func TestHandshakeRate(t *testing.T) {
 	})
 }
 
+// One client's handshakes are its own: as many at once as it may have connections, then one after the other, and who is at
+// another address does not notice.
+func TestHandshakeRateOfAnAddress(t *testing.T) {
+	t.Parallel()
+	synctest.Test(t, func(t *testing.T) {
+		s, _ := guarded(t, overPipe, func(c *Config) {
+			c.Limits = Limits{Connections: 100, PerAddress: 20, Handshakes: 50, HandshakeBurst: 60, AddressHandshakes: 10}
+		})
+		try := func(address string, want int) {
+			t.Helper()
+			p, resp, body := s.try("/ws", from(address, "expired"))
+			defer p.Close()
+			if resp.StatusCode != want || want == 429 && (!strings.Contains(body, `"code":"address_rate"`) || resp.Header.Get("Retry-After") != "1") {
+				t.Fatalf("%s %s, Retry-After %q; want %d", resp.Status, body, resp.Header.Get("Retry-After"), want)
+			}
+		}
+		for range 20 {
+			try("192.0.2.1", http.StatusUnauthorized)
+		}
+		for range 500 {
+			try("192.0.2.1", http.StatusTooManyRequests)
+		}
+		other := "192.0.2.2"
+		for i := 3; s.handler.gates.of(addressOf(netip.MustParseAddr(other))) == s.handler.gates.of(addressOf(netip.MustParseAddr("192.0.2.1"))); i++ {
+			other = fmt.Sprint("192.0.2.", i) // one in four thousand shares the gate
+		}
+		for range 20 { // none of which was taken from the gateway's own
+			try(other, http.StatusUnauthorized)
+		}
+		for range 5 {
+			time.Sleep(100 * time.Millisecond)
+			try("192.0.2.1", http.StatusUnauthorized)
+			try("192.0.2.1", http.StatusTooManyRequests)
+		}
+		if n := s.metric("handshakes_refused_total", "address_rate"); n != 505 {
+			t.Fatalf("%v were refused, want 505", n)
+		}
+		time.Sleep(time.Minute)
+		for i := range 1000 { // from everywhere, and nothing of them is kept
+			try(fmt.Sprintf("2001:db8:%x::1", i), http.StatusUnauthorized)
+			time.Sleep(20 * time.Millisecond)
+		}
+	})
+}
+
 // A handshake that does not come takes no place, and its connection is closed: after five seconds, or as soon as it is too
 // long.
 func TestSlowAndLongHandshakes(t *testing.T) {

@@ -28,6 +28,7 @@ const (
 	refusedSubject       // as many connections of its subject as there may be
 	refusedGuests        // as many unauthenticated connections as there may be
 	refusedAddressGuests // as many unauthenticated ones of its address
+	refusedAddressRate   // as many handshakes a second of its address as there may be
 	refusedQueryToken    // a token in the query
 	refusedCredential    // a token or a ticket that is not valid
 	refusedUnverified    // one that could not be looked at
@@ -37,7 +38,7 @@ const (
 func (r refusal) String() string {
 	return [...]string{
 		"", "handshake", "host", "full", "unavailable", "rate", "address", "subject", "unauthenticated", "address_unauthenticated",
-		"token_in_query", "credential", "unverified",
+		"address_rate", "token_in_query", "credential", "unverified",
 	}[r]
 }
 

@@ -18,6 +18,9 @@ type Limits struct {
 	// Handshakes bounds handshakes a second, of which HandshakeBurst may come at once. It stops a storm that keeps those
 	// who are in from being served.
 	Handshakes, HandshakeBurst int
+	// AddressHandshakes bounds those of a client address, of which PerAddress may come at once; it holds where PerAddress
+	// does. It stops one client from using up everybody's handshakes.
+	AddressHandshakes int
 }
 
 // places counts the connections that there are, for the limits on them and for who waits for their end. What it knows of
