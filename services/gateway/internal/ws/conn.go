@@ -38,7 +38,8 @@ type Conn struct {
 	address         address
 	id              *auth.Identity // whose it is, once its subject has a place for it
 	messages, pings bucket
-	throttled       time.Duration  // since when every message has had to wait, 0: the last did not
+	waited          time.Duration  // how long messages have been made to wait, less what the client waited by itself
+	turn            time.Duration  // when the last message had its turn, on the handler's clock
 	violation       wire.CloseCode // what the reader closed the connection for, 0: nothing
 	guest           bool           // nobody has said who it is: session is a guest, and it is in the lobby
 }

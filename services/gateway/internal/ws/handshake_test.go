@@ -295,6 +295,46 @@ func TestMessageRate(t *testing.T) {
 	})
 }
 
+// A gateway that is too busy to read for a moment, again and again, does not forget that a client floods it.
+func TestMessageRateOfABusyGateway(t *testing.T) {
+	t.Parallel()
+	synctest.Test(t, func(t *testing.T) {
+		s := newServer(t, overPipe, nil)
+		p, ses := s.connect()
+		ses.asked = make(chan string) // a message is done when it is taken
+		go func() {
+			for {
+				if _, err := p.Write(text(`{"type":"unsubscribe","links":["a"]}`)); err != nil {
+					return
+				}
+			}
+		}()
+		go func() {
+			for {
+				if _, err := p.readFrame(); err != nil {
+					_ = p.Close()
+					return
+				}
+			}
+		}()
+		start := time.Now()
+		for i := 0; ; i++ {
+			select {
+			case <-ses.asked:
+				if i%10 == 0 {
+					time.Sleep(300 * time.Millisecond)
+				}
+				continue
+			case ended := <-ses.gone:
+				if took := time.Since(start); ended != "4429 " || took > 6*time.Second {
+					t.Fatalf("ended %q after %v", ended, took)
+				}
+			}
+			return
+		}
+	})
+}
+
 // A client at its rate is never limited.
 func TestMessageRateIsForFloods(t *testing.T) {
 	t.Parallel()

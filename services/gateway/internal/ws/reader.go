@@ -176,22 +176,25 @@ func apart(f func() error) error {
 	return <-done
 }
 
-// throttle makes a client wait that sends too fast: what it sends meanwhile waits in its own kernel.
+// throttle makes a client wait that sends too fast: what it sends meanwhile waits in its own kernel. It is closed when it
+// has been made to wait for too long in a row; time that it took by itself is taken off that. A moment in which this
+// machine was too busy to read is no more than that: it would begin the row anew if one message without a wait did.
 func (h *Handler) throttle(c *Conn) error {
 	now := h.clock()
 	wait := c.messages.take(now, wire.MessageInterval, wire.MessageBurst)
+	c.waited = max(0, c.waited-max(0, now-c.turn))
+	c.turn = now + wait
 	if wait == 0 {
-		c.throttled = 0
 		return nil
 	}
-	if c.throttled == 0 {
-		c.throttled = now
+	if c.waited == 0 {
 		h.cfg.Metrics.throttled.Inc()
 		c.session.Fail(wire.ErrRateLimited, "too many messages: name many links in one message, and send at most 10 messages a second")
 	}
-	if now-c.throttled >= wire.RateLimitPatience {
+	if c.waited >= wire.RateLimitPatience {
 		return h.violate(c, wire.CloseTooMany)
 	}
+	c.waited += wait
 	time.Sleep(wait)
 	return nil
 }
