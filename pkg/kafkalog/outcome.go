@@ -7,7 +7,6 @@ import (
 
 	"github.com/segmentio/kafka-go"
 	"github.com/segmentio/kafka-go/protocol"
-	"github.com/segmentio/kafka-go/protocol/rawproduce"
 )
 
 // What Append says of a message that was not acknowledged. The errors wrap one of these.
@@ -82,15 +81,12 @@ func judgeCode(code kafka.Error) (v verdict, reason string) {
 }
 
 func judgeTransport(err error) (v verdict, reason string) {
-	var (
-		dial  *dialError
-		route *rawproduce.Error // the library's choice of a broker
-	)
+	var dial *dialError
 	switch {
 	case errors.Is(err, errClusterClosed):
 		return hopeless, "dial"
 	case errors.Is(err, protocol.ErrNoTopic), errors.Is(err, protocol.ErrNoPartition), errors.Is(err, protocol.ErrNoLeader),
-		errors.As(err, &route):
+		errors.Is(err, errSeveralLeaders):
 		return refused, "leader" // nobody to send to, or several, so nothing was sent
 	case errors.As(err, &dial):
 		return refused, "dial"

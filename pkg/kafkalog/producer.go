@@ -67,6 +67,9 @@ type Producer struct {
 	active     sync.WaitGroup // lanes that are held or have something in the queue
 	dispatcher *dispatcher
 
+	requests atomic.Int32 // numbers them
+	frames   sync.Pool    // of *[]byte: requests that went out
+
 	ctx    context.Context //nolint:containedctx // ends the work that outlives its callers; Close cancels it
 	cancel context.CancelFunc
 	intake context.Context //nolint:containedctx // ends when Close begins

@@ -8,9 +8,6 @@ import (
 	"time"
 
 	"github.com/segmentio/kafka-go"
-	"github.com/segmentio/kafka-go/protocol"
-	"github.com/segmentio/kafka-go/protocol/produce"
-	"github.com/segmentio/kafka-go/protocol/rawproduce"
 )
 
 // shipment is one produce request: a batch for each of some partitions, and what became of each. It holds the lanes.
@@ -107,29 +104,25 @@ func (s *shipment) attempt(ctx context.Context) {
 var errNoAnswer = errors.New("the answer does not tell what became of the batch")
 
 // roundTrip sends the request and waits for its answer. sent tells whether a broker can have seen it.
-func (s *shipment) roundTrip(ctx context.Context) (answer *produce.Response, sent bool, err error) {
-	leaves := &departure{}
-	parts := make([]rawproduce.RequestPartition, len(s.cargo))
-	for i := range s.cargo {
-		parts[i] = rawproduce.RequestPartition{
-			Partition: s.cargo[i].lane.partition,
-			RecordSet: protocol.RawRecordSet{Reader: &body{of: leaves, bytes: s.cargo[i].batch.buf}},
-		}
-	}
+func (s *shipment) roundTrip(ctx context.Context) (answer *produceAnswer, sent bool, err error) {
 	// Half of the time is for the replicas, the other half for the way.
 	timeout := requestTimeout
 	if deadline, ok := ctx.Deadline(); ok {
 		timeout = min(timeout, time.Until(deadline))
 	}
-	client := s.p.client.client()
-	res, err := client.Transport.RoundTrip(ctx, client.Addr, &rawproduce.Request{
-		Acks: int16(kafka.RequireAll), Timeout: int32((timeout / 2).Milliseconds()), //nolint:gosec // at most requestTimeout
-		Topics: []rawproduce.RequestTopic{{Topic: s.p.cfg.Topic, Partitions: parts}},
-	})
-	if err != nil {
-		return nil, !leaves.revoke(), fmt.Errorf("producing: %w", err)
+	req := &produceRequest{
+		topic: s.p.cfg.Topic, clientID: s.p.client.c.base.ClientID, id: s.p.requests.Add(1), timeout: timeout / 2,
+		parts: make([]producePart, len(s.cargo)), frames: &s.p.frames,
 	}
-	answer, ok := res.(*produce.Response)
+	for i := range s.cargo {
+		req.parts[i] = producePart{partition: s.cargo[i].lane.partition, set: s.cargo[i].batch.buf}
+	}
+	client := s.p.client.client()
+	res, err := client.Transport.RoundTrip(ctx, client.Addr, req)
+	if err != nil {
+		return nil, !req.leaves.revoke(), fmt.Errorf("producing: %w", err)
+	}
+	answer, ok := res.(*produceAnswer)
 	if !ok {
 		return nil, true, errNoAnswer
 	}
@@ -137,22 +130,17 @@ func (s *shipment) roundTrip(ctx context.Context) (answer *produce.Response, sen
 }
 
 // read takes each partition's outcome from the answer.
-func (s *shipment) read(res *produce.Response) {
-	for i := range res.Topics {
-		if res.Topics[i].Topic != s.p.cfg.Topic {
+func (s *shipment) read(answer *produceAnswer) {
+	for i := range answer.parts {
+		part := &answer.parts[i]
+		c := s.of(part.partition, i)
+		if c == nil {
 			continue
 		}
-		for j := range res.Topics[i].Partitions {
-			part := &res.Topics[i].Partitions[j]
-			c := s.of(part.Partition, j)
-			if c == nil {
-				continue
-			}
-			if c.trial.err = brokerError(part.ErrorCode, part.ErrorMessage); c.trial.err == nil {
-				c.trial.offset = part.BaseOffset
-				if part.LogAppendTime > 0 { // -1: the topic has the producer's time
-					c.trial.appended = time.UnixMilli(part.LogAppendTime)
-				}
+		if c.trial.err = brokerError(part.code, part.message); c.trial.err == nil {
+			c.trial.offset = part.offset
+			if part.appended > 0 { // -1: the topic has the producer's time
+				c.trial.appended = time.UnixMilli(part.appended)
 			}
 		}
 	}

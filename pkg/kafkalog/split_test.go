@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"errors"
 	"fmt"
+	"io"
 	"slices"
 	"strconv"
 	"strings"
@@ -168,23 +169,32 @@ func TestPartsInDoubt(t *testing.T) {
 	})
 }
 
+// mute is a connection to a broker that takes a request and closes.
+type mute struct{ taken int }
+
+func (m *mute) Write(b []byte) (int, error) {
+	m.taken += len(b)
+	return len(b), nil
+}
+
+func (*mute) Read([]byte) (int, error) { return 0, io.EOF }
+
 // Either the library has the bytes or they are taken back; never both, never neither.
-func TestBodyIsTakenOnce(t *testing.T) {
+func TestRequestIsTakenOnce(t *testing.T) {
 	t.Parallel()
 	for range 1000 {
-		d := &departure{}
-		b := &body{of: d, bytes: []byte("batch")}
-		var sent bytes.Buffer
+		r := &produceRequest{version: mostProduce, frames: &sync.Pool{}}
+		var broker mute
 		var err error
 		var revoked bool
 		var wg sync.WaitGroup
-		wg.Go(func() { _, err = b.WriteTo(&sent) })
-		wg.Go(func() { revoked = d.revoke() })
+		wg.Go(func() { _, err = r.RawExchange(&broker) })
+		wg.Go(func() { revoked = r.leaves.revoke() })
 		wg.Wait()
-		if revoked != errors.Is(err, errRevoked) || revoked != (sent.Len() == 0) {
-			t.Fatalf("revoked %v, %q was sent: %v", revoked, sent.String(), err)
+		if revoked != errors.Is(err, errRevoked) || revoked != (broker.taken == 0) {
+			t.Fatalf("revoked %v, %d bytes were sent: %v", revoked, broker.taken, err)
 		}
-		if d.revoke() {
+		if r.leaves.revoke() {
 			t.Fatal("it was revoked twice")
 		}
 	}
