@@ -6,6 +6,7 @@ import (
 	"strings"
 	"testing"
 
+	"github.com/google/uuid"
 	"google.golang.org/protobuf/encoding/protowire"
 	"pgregory.net/rapid"
 )
@@ -75,6 +76,17 @@ func TestParseID(t *testing.T) {
 	} {
 		if _, err := ParseID(bad); !errors.Is(err, ErrID) {
 			t.Errorf("ParseID(%q) = %v, want ErrID", bad, err)
+		}
+	}
+	for i := range text { // every place counts: digits where digits are, hyphens where hyphens are
+		for _, c := range []byte{'-', '7', 'g', ' ', 0, 0xc3} {
+			changed := []byte(text)
+			changed[i] = c
+			got, err := ParseID(changed)
+			want, errWant := uuid.Parse(string(changed))
+			if (err == nil) != (errWant == nil) || err == nil && got != ID(want) {
+				t.Errorf("ParseID(%q) = %v, %v, want %v, %v", changed, got, err, want, errWant)
+			}
 		}
 	}
 	a, errA := NewID()

@@ -334,7 +334,7 @@ func (c *input) set(f field, text []byte) *refusal {
 		}
 		c.link = text
 	case fieldID:
-		id, err := click.ParseID(string(text))
+		id, err := click.ParseID(text)
 		if err != nil {
 			return broken(ruleID, err.Error())
 		}
