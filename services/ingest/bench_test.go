@@ -2,7 +2,6 @@ package ingest
 
 import (
 	"bufio"
-	"cmp"
 	"context"
 	"encoding/json"
 	"fmt"
@@ -216,15 +215,24 @@ func cpu(b *testing.B) time.Duration {
 	return time.Duration(u.Utime.Nano() + u.Stime.Nano())
 }
 
-// serveBench starts a server on a port of its own until the benchmark ends.
-func serveBench(b *testing.B, h http.Handler, listener func(net.Listener) net.Listener) (addr string) {
+// benchConfig is the service's configuration as it comes.
+func benchConfig(b *testing.B, broker string) Config {
 	b.Helper()
-	l, err := net.Listen("tcp", "127.0.0.1:0")
+	cfg, err := LoadConfig([]string{"--kafka-brokers", broker, "--addr", "127.0.0.1:0", "--admin-addr=", "--auth=off"}, nil, io.Discard)
 	if err != nil {
 		b.Fatal(err)
 	}
-	srv := httpserver.New(h, zap.NewNop())
-	srv.ReadTimeout = 10 * time.Second
+	return cfg
+}
+
+// serveBench starts a server like that of ingest on a port of its own until the benchmark ends.
+func serveBench(b *testing.B, h http.Handler, listener func(net.Listener) net.Listener) (addr string) {
+	b.Helper()
+	l, err := httpserver.Listen("127.0.0.1:0")
+	if err != nil {
+		b.Fatal(err)
+	}
+	srv := newServer(benchConfig(b, "127.0.0.1:9"), h, zap.NewNop())
 	done := make(chan struct{})
 	go func() {
 		defer close(done)
@@ -238,7 +246,7 @@ func serveBench(b *testing.B, h http.Handler, listener func(net.Listener) net.Li
 }
 
 // ingestBench starts the whole service against a broker in a child process.
-func ingestBench(b *testing.B, prefix []string) (addr string) {
+func ingestBench(b *testing.B, prefix []string) (addr string, metrics *prometheus.Registry) {
 	b.Helper()
 	_, out := child(b, "broker", prefix)
 	broker, err := out.ReadString('\n')
@@ -254,11 +262,8 @@ func ingestBench(b *testing.B, prefix []string) (addr string) {
 	if _, err := deployment.Init(b.Context(), cluster, deployment.Default(), deployment.Topics{Replicas: 1, MinInsync: 1, Retention: 24 * time.Hour}); err != nil {
 		b.Fatal(err)
 	}
-	cfg, err := LoadConfig([]string{"--kafka-brokers", broker, "--addr", "127.0.0.1:0", "--admin-addr=", "--auth=off"}, nil, io.Discard)
-	if err != nil {
-		b.Fatal(err)
-	}
-	svc, err := New(cfg, Deps{Registry: prometheus.NewRegistry()})
+	metrics = prometheus.NewRegistry()
+	svc, err := New(benchConfig(b, broker), Deps{Registry: metrics})
 	if err != nil {
 		b.Fatal(err)
 	}
@@ -273,12 +278,12 @@ func ingestBench(b *testing.B, prefix []string) (addr string) {
 	})
 	for range 1000 {
 		if svc.checkDeployment() == nil && svc.checkProducer() == nil {
-			return svc.Addr().String()
+			return svc.Addr().String(), metrics
 		}
 		time.Sleep(10 * time.Millisecond) // a real broker in another process: there is nothing to synchronise on
 	}
 	b.Fatal("not ready")
-	return ""
+	return "", nil
 }
 
 func request(contentType, body string) string {
@@ -319,11 +324,7 @@ func (instantLog) Ready() error                    { return nil }
 // apiBench is the API alone, with a log that acknowledges at once.
 func apiBench(b *testing.B) http.Handler {
 	b.Helper()
-	cfg, err := LoadConfig([]string{"--kafka-brokers", "127.0.0.1:9", "--auth=off"}, nil, io.Discard)
-	if err != nil {
-		b.Fatal(err)
-	}
-	h, err := newHandler(cfg, everybody{keyring.Anybody()}, prometheus.NewRegistry())
+	h, err := newHandler(benchConfig(b, "127.0.0.1:9"), everybody{keyring.Anybody()}, prometheus.NewRegistry())
 	if err != nil {
 		b.Fatal(err)
 	}
@@ -331,103 +332,4 @@ func apiBench(b *testing.B) http.Handler {
 	router := chi.NewRouter()
 	h.Routes(router)
 	return router
-}
-
-// BenchmarkAgainstNoop compares what a request costs the server: ingest with acks=all, from the socket to the answer,
-// with the producer and its connection to Kafka, against chi handlers that do nothing in the same hardened server. One
-// takes the body and gives the same answer as ingest, so that the rest is what ingest itself costs (noop); the other has
-// neither (empty). All are loaded in turns by the same clients over 256 connections, with clicks on many links, or on one
-// (hot). In between stand the handler that does nothing on connections like those of ingest (frugal), and there the API
-// with a log that acknowledges at once (api): the difference to the whole is the price of waiting and of the producer. All
-// figures but ns/op are CPU time, and medians of the rounds.
-//
-// With a core of its own the server is what limits the load. Where it shares the cores with the clients and the broker,
-// they do: it is idle now and then, so its batches are small, and it pays for falling asleep and being woken.
-func BenchmarkAgainstNoop(b *testing.B) {
-	b.Run("own-core", func(b *testing.B) { againstNoop(b, ownCore(b)) })
-	b.Run("shared-cores", func(b *testing.B) { againstNoop(b, nil) })
-}
-
-// noopAnswer takes the body and answers as ingest does.
-func noopAnswer(w http.ResponseWriter, r *http.Request) {
-	var body [1024]byte
-	for {
-		if _, err := r.Body.Read(body[:]); err != nil {
-			break
-		}
-	}
-	w.Header()["Content-Type"] = []string{"application/json"}
-	w.WriteHeader(http.StatusAccepted)
-	_, _ = io.WriteString(w, `{"accepted":1,"ids":["0198c0de-1234-7abc-8def-000102030405"]}`+"\n")
-}
-
-func noopBench(h http.HandlerFunc) http.Handler {
-	router := chi.NewRouter()
-	router.Post("/v1/clicks", h)
-	return router
-}
-
-func againstNoop(b *testing.B, prefix []string) {
-	b.Helper()
-	const connections, round = 256, 20_000
-	noop, empty := noopBench(noopAnswer), noopBench(func(w http.ResponseWriter, _ *http.Request) { w.WriteHeader(http.StatusNoContent) })
-	plain := func(l net.Listener) net.Listener { return l }
-	ingest := ingestBench(b, prefix)
-	singles := benchSingles()
-	loads := []struct {
-		name string
-		load
-		per    int       // clicks of a request
-		share  int       // of a round: one in so many
-		rounds []float64 // CPU time for a click, ns
-	}{
-		{"noop", load{Addr: serveBench(b, noop, plain), Requests: singles, Status: "202"}, 1, 1, nil},
-		{"empty", load{Addr: serveBench(b, empty, plain), Requests: singles, Status: "204"}, 1, 1, nil},
-		{"frugal", load{Addr: serveBench(b, noop, httpserver.Frugal), Requests: singles, Status: "202"}, 1, 1, nil},
-		{"api", load{Addr: serveBench(b, apiBench(b), httpserver.Frugal), Requests: singles, Status: "202"}, 1, 1, nil},
-		{"single", load{Addr: ingest, Requests: singles, Status: "202"}, 1, 1, nil},
-		{"hot", load{Addr: ingest, Requests: singles[:1], Status: "202"}, 1, 1, nil},
-		{"lines", load{Addr: ingest, Requests: benchLines(), Status: "202", Connections: connections / 8}, 100, 20, nil},
-	}
-	in, out := child(b, "client", prefix)
-	orders := json.NewEncoder(in)
-	run := func(l load, n int) time.Duration {
-		l.Count, l.Connections = n, cmp.Or(l.Connections, connections)
-		before := cpu(b)
-		if err := orders.Encode(l); err != nil {
-			b.Fatal(err)
-		}
-		if answer, err := out.ReadString('\n'); err != nil || answer != "done\n" {
-			b.Fatalf("the client said %q, %v", answer, err)
-		}
-		return cpu(b) - before
-	}
-	for _, l := range loads { // warm up
-		run(l.load, 2000)
-	}
-	for b.Loop() {
-		for i := range loads {
-			l := &loads[i]
-			n := round / l.share
-			l.rounds = append(l.rounds, float64(run(l.load, n))/float64(n*l.per))
-		}
-	}
-	for _, l := range loads {
-		if l.per == 1 {
-			b.ReportMetric(median(l.rounds, loads[0].rounds), l.name+"/noop")
-			b.ReportMetric(median(l.rounds, loads[1].rounds), l.name+"/empty")
-		}
-		b.ReportMetric(median(l.rounds, nil), l.name+"-cpu-ns/click")
-	}
-}
-
-// median is that of the rounds or, where there is something to compare them with, of the ratios, round by round: what
-// else goes on in the machine meets both.
-func median(rounds, to []float64) float64 {
-	v := slices.Clone(rounds)
-	for i := range to {
-		v[i] /= to[i]
-	}
-	slices.Sort(v)
-	return v[len(v)/2]
 }

@@ -173,15 +173,21 @@ func (s *Service) listen(registry *prometheus.Registry) error {
 	if err != nil {
 		return err
 	}
-	s.server = httpserver.New(s.routes(), s.log)
+	s.server = newServer(s.cfg, s.routes(), s.log)
 	s.server.ConnState = conns.track
-	// The headers have their own limit; this one is for the body. A client that sends slowly holds memory.
-	s.server.ReadTimeout = s.cfg.ReadTimeout
-	// From the end of the headers to the end of the answer: reading, waiting for Kafka, writing. A client that does not
-	// read its answers would keep its connection for ever.
-	s.server.WriteTimeout = s.cfg.ReadTimeout + s.cfg.Queue.Deadline + s.cfg.ReadTimeout
 	s.adminSrv = httpserver.New(telemetry.AdminHandler(registry, s.health, s.cfg.Profiles), s.log)
 	return nil
+}
+
+// newServer returns the server that takes clicks.
+func newServer(cfg Config, h http.Handler, log *zap.Logger) *http.Server {
+	srv := httpserver.New(h, log)
+	// The headers have their own limit; this one is for the body. A client that sends slowly holds memory.
+	srv.ReadTimeout = cfg.ReadTimeout
+	// From the end of the headers to the end of the answer: reading, waiting for Kafka, writing. A client that does not
+	// read its answers would keep its connection for ever.
+	srv.WriteTimeout = cfg.ReadTimeout + cfg.Queue.Deadline + cfg.ReadTimeout
+	return srv
 }
 
 // listenUnless opens a listener unless one is given or there is to be none.
