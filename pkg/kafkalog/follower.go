@@ -66,6 +66,9 @@ func (f *Follower) Close() {}
 // to half a second for records and answers with none then. An error that wraps [feed.ErrLost] or [feed.ErrBeyondEnd]
 // stays; any other passes by itself, and a later call goes on where this one stood.
 //
+// Where the brokers have topic ids, the batch is of the topic whose id its marks tell, and of no other that has the name.
+// Where the topic was created anew, a fetch fails, and those behind it are of the new one: at the cursor there.
+//
 // The batch's time AsOf is when the request was sent: the broker looked at its log after that, how long after is not
 // known. What had been acknowledged by then is below the end that it tells, with one exception. A replica that has just
 // become the leader has all that was acknowledged, but learns from the others how much of it that is, and tells too low an
@@ -81,13 +84,11 @@ func (f *Follower) Fetch(ctx context.Context) (feed.Batch, error) {
 	fetchCtx, cancel := context.WithTimeout(context.WithoutCancel(ctx), fetchTimeout)
 	defer cancel()
 	defer context.AfterFunc(ctx, cancel)()
+	id, err := t.id(fetchCtx)
+	var res *kafka.FetchResponse
 	sent := time.Now()
-	res, err := t.client().Fetch(fetchCtx, &kafka.FetchRequest{
-		Topic: f.topic, Partition: int(f.partition), Offset: f.next,
-		MinBytes: 1, MaxBytes: fetchBytes, MaxWait: fetchWait,
-	})
 	if err == nil {
-		err = res.Error
+		res, err = t.fetch(fetchCtx, id, f.partition, f.next)
 	}
 	switch {
 	case err == nil:
@@ -96,7 +97,7 @@ func (f *Follower) Fetch(ctx context.Context) (feed.Batch, error) {
 	case ctx.Err() != nil:
 		return nil, fmt.Errorf("fetching %s/%d at %d: %w", f.topic, f.partition, f.next, context.Cause(ctx))
 	default:
-		err = t.explain(ctx, err)
+		err = t.explain(ctx, t.forget(id, err))
 		t.refresh(err)
 		return nil, fmt.Errorf("fetching %s/%d at %d: %w", f.topic, f.partition, f.next, err)
 	}
@@ -104,7 +105,7 @@ func (f *Follower) Fetch(ctx context.Context) (feed.Batch, error) {
 	if err := b.read(res, f.next); err != nil {
 		return nil, fmt.Errorf("reading %s/%d at %d: %w", f.topic, f.partition, f.next, err)
 	}
-	b.marks.AsOf = sent
+	b.marks.Log, b.marks.AsOf = id, sent
 	if b.marks.End < f.next {
 		b.marks.AsOf = time.Unix(0, 0)
 	}

@@ -170,8 +170,9 @@ func compacted(w *world) {
 		w.fake.KeepControl()
 		part := kmsg.NewFetchResponseTopicPartition()
 		part.HighWatermark = 9
+		asked := req.(*kmsg.FetchRequest).Topics[0]
 		for _, end := range []int64{5, 9} {
-			if req.(*kmsg.FetchRequest).Topics[0].Partitions[0].FetchOffset < end {
+			if asked.Partitions[0].FetchOffset < end {
 				part.RecordBatches = segments[end]
 				break
 			}
@@ -180,7 +181,7 @@ func compacted(w *world) {
 			w.fake.SleepControl(func() { time.Sleep(fetchWait) })
 		}
 		res := req.ResponseKind().(*kmsg.FetchResponse)
-		res.Topics = []kmsg.FetchResponseTopic{{Topic: topic, Partitions: []kmsg.FetchResponseTopicPartition{part}}}
+		res.Topics = []kmsg.FetchResponseTopic{{Topic: topic, TopicID: asked.TopicID, Partitions: []kmsg.FetchResponseTopicPartition{part}}}
 		return res, nil, true
 	})
 }
@@ -224,6 +225,9 @@ func fetches(partition int32) func([]byte) bool {
 		body = body[2+binary.BigEndian.Uint16(body):] // past the client's name
 		req := kmsg.NewPtrFetchRequest()
 		req.Version = int16(binary.BigEndian.Uint16(request[size+key:]))
+		if req.IsFlexible() {
+			body = body[1:] // no tagged fields
+		}
 		return req.ReadFrom(body) == nil && req.Topics[0].Partitions[0].Partition == partition
 	}
 }

@@ -21,11 +21,7 @@ const (
 // mostAnswer bounds the answer to a produce request: it has some dozen bytes for each partition, and perhaps a sentence.
 const mostAnswer = 1 << 20
 
-var (
-	errProduceVersion = errors.New("the broker speaks no version of the produce API from 3 to 8")
-	errAnswer         = errors.New("the answer to a produce request does not decode")
-	errCorrelation    = errors.New("the answer is to another request")
-)
+var errProduceVersion = errors.New("the broker speaks no version of the produce API from 3 to 8")
 
 // produceRequest is a produce request: the batches of partitions that have one leader. The library finds the leader and a
 // connection to it, and leaves what goes over that to the request ([protocol.RawExchanger]). Its own encoding works by
@@ -193,7 +189,7 @@ func readProduceAnswer(b []byte, version int16, id int32, topic string, parts in
 	}
 	r.int32() // for how long the broker throttles this client; it has waited for that already
 	if r.short {
-		return nil, errAnswer
+		return nil, fmt.Errorf("%w: it is too short", errAnswer)
 	}
 	return a, nil
 }

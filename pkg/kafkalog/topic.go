@@ -12,6 +12,8 @@ import (
 
 	"github.com/segmentio/kafka-go"
 	"github.com/segmentio/kafka-go/protocol"
+
+	"github.com/linkpulse/linkpulse/pkg/fold/feed"
 )
 
 const (
@@ -30,6 +32,7 @@ type topicClient struct {
 	c       *Cluster
 	name    string
 	current atomic.Pointer[kafka.Client]
+	known   atomic.Pointer[feed.LogID] // the topic's id, nil while it is to be asked for
 
 	mu         sync.Mutex // guards what follows; never held across I/O
 	refreshed  time.Time

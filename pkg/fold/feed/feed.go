@@ -51,8 +51,17 @@ type Batch interface {
 	Marks() Marks
 }
 
+// LogID tells logs apart that have one name, one after the other: a topic that was deleted and created again has another
+// one. The zero value says that the source does not know.
+type LogID [16]byte
+
+// IsZero tells whether the source does not know which log it is.
+func (id LogID) IsZero() bool { return id == LogID{} }
+
 // Marks are the places of a partition that an answer tells.
 type Marks struct {
+	// Log is the log that the whole answer is of.
+	Log LogID
 	// Start is the first offset of the log.
 	Start int64
 	// End is the offset after the last record that can be read (the high watermark).
