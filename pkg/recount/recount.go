@@ -5,6 +5,7 @@ package recount
 import (
 	"bytes"
 	"context"
+	"errors"
 	"fmt"
 
 	"github.com/linkpulse/linkpulse/pkg/fold"
@@ -43,6 +44,8 @@ type Result struct {
 	From int64
 	// Next is the offset at which the totals are true: Until, or at least the end that the log had at the call.
 	Next int64
+	// Log is the log that all of it is of, zero where the source does not know.
+	Log feed.LogID
 	// Last is a copy of the last record in [From, Next); its key is nil where there was none.
 	Last fold.Record
 	// Duplicates, Poison and Holes are how many offsets of [From, Next) did not count, and why.
@@ -103,10 +106,27 @@ func (c *counter) run(ctx context.Context, source feed.Source) error {
 		if err != nil {
 			return err
 		}
+		if err := c.sameLog(chunk.Marks.Log); err != nil {
+			return err
+		}
 		c.count(chunk)
 		if c.req.Progress != nil {
 			c.req.Progress(c.res.Next, c.end)
 		}
+	}
+	return nil
+}
+
+// errOtherLog reports a topic that was created anew while it was counted.
+var errOtherLog = errors.New("the topic was created anew meanwhile")
+
+// sameLog makes sure that the stretch is of one log.
+func (c *counter) sameLog(log feed.LogID) error {
+	if c.res.Log.IsZero() {
+		c.res.Log = log
+	}
+	if c.res.Log != log {
+		return errOtherLog
 	}
 	return nil
 }

@@ -4,7 +4,9 @@ import (
 	"context"
 	"errors"
 	"maps"
+	"strings"
 	"testing"
+	"testing/synctest"
 	"time"
 
 	"github.com/linkpulse/linkpulse/pkg/click"
@@ -171,4 +173,27 @@ func TestRunByMinute(t *testing.T) {
 	if res.Totals["a"].Count != 5 || res.Last.Offset != 4 || string(res.Last.Key) != "a" {
 		t.Fatalf("result %+v", res)
 	}
+}
+
+// A topic that is created anew while it is counted gives no totals of both, however long it is.
+func TestNoCountOfTwoLogs(t *testing.T) {
+	t.Parallel()
+	synctest.Test(t, func(t *testing.T) {
+		topic := feedtest.New(1)
+		topic.HasIDs, topic.BatchRecords = true, 1
+		for n := range byte(5) {
+			topic.Append(0, clickOf("a", n, false))
+		}
+		anew := topic.Records(0)
+		res, err := recount.Run(t.Context(), topic, newFold(), recount.Request{
+			Progress: func(position, _ int64) {
+				if position == 2 {
+					topic.CreateAnew(0, anew...)
+				}
+			},
+		})
+		if err == nil || !strings.Contains(err.Error(), "created anew") {
+			t.Fatalf("%+v, %v", res, err)
+		}
+	})
 }

@@ -21,6 +21,8 @@ const MaxWait = 500 * time.Millisecond
 type Topic struct {
 	// BatchRecords is how many records an answer holds at most; 0 is 1,000. Not to be changed while the log is read.
 	BatchRecords int
+	// HasIDs makes answers tell which log they are of. Not to be changed while the log is read.
+	HasIDs bool
 
 	mu         sync.Mutex // guards what follows
 	partitions []shard
@@ -28,6 +30,7 @@ type Topic struct {
 }
 
 type shard struct {
+	id         feed.LogID
 	start, end int64
 	records    []fold.Record
 	hidden     map[int64]int // offset -> answers that will leave the record out
@@ -38,7 +41,11 @@ type shard struct {
 
 // New returns a topic of empty partitions.
 func New(partitions int) *Topic {
-	return &Topic{partitions: make([]shard, partitions), changed: make(chan struct{})}
+	t := &Topic{partitions: make([]shard, partitions), changed: make(chan struct{})}
+	for i := range t.partitions {
+		t.partitions[i].id = feed.LogID{1}
+	}
+	return t
 }
 
 // Append appends a copy of a record, whatever its Offset says, and returns the offset that it got.
@@ -72,6 +79,19 @@ func (t *Topic) Truncate(partition int32, end int64) {
 		p.end = end
 		p.start = min(p.start, end)
 		p.keep(func(o int64) bool { return o < end })
+	})
+}
+
+// CreateAnew puts another log in the place of a partition's, and records into that, all at once: no fetch fails of it.
+func (t *Topic) CreateAnew(partition int32, records ...fold.Record) {
+	t.change(partition, func(p *shard) {
+		*p = shard{id: p.id}
+		p.id[0]++
+		for _, r := range records {
+			r.Offset = p.end
+			p.records = append(p.records, r)
+			p.end++
+		}
 	})
 }
 
@@ -206,6 +226,9 @@ func (c *cursor) answer() (*batch, <-chan struct{}, error) {
 		limit = 1000
 	}
 	b := &batch{marks: feed.Marks{Start: p.start, End: p.end, Next: c.next, AsOf: time.Now()}}
+	if t.HasIDs {
+		b.marks.Log = p.id
+	}
 	stale := 0
 	for i, r := range p.records {
 		switch {
