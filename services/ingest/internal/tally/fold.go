@@ -59,6 +59,9 @@ func (w *worker) foldNext(ctx context.Context, reader *feed.Reader, next int64) 
 	if err != nil {
 		return nil, err
 	}
+	if err := w.sameLog(chunk.Marks.Log); err != nil {
+		return nil, err
+	}
 	w.end.Store(chunk.Marks.End)
 	w.measureLag()
 	if chunk.Holes > 0 {

@@ -77,6 +77,13 @@ func stopOtherRecord(f totals.Fingerprint) error {
 	}
 }
 
+func stopOtherLog() error {
+	return &StopError{
+		Recreated, "the topic has another id than when its records were counted: it was created anew",
+		"Begin a new epoch with `linkpulse totals rebuild --topic NAME`",
+	}
+}
+
 // stopFor makes a StopError of what the store says, where that stops a worker; otherwise it returns err.
 func stopFor(err error) error {
 	var rule *totals.RuleError

@@ -11,6 +11,7 @@ import (
 	"github.com/linkpulse/linkpulse/pkg/fold"
 	"github.com/linkpulse/linkpulse/pkg/fold/feed"
 	"github.com/linkpulse/linkpulse/pkg/totals"
+	"github.com/linkpulse/linkpulse/pkg/totals/lineage"
 )
 
 // worker tallies one partition. Only its atomics may be used while it runs.
@@ -30,6 +31,10 @@ type worker struct {
 	cut  cut
 	// last is of the last record that the fold knows.
 	last totals.Fingerprint
+	// origin is the log that the totals are of, where that is known. isDoubted is set when another one is there, until that
+	// has shown the record that the totals end with.
+	origin    feed.LogID
+	isDoubted bool
 	// beyondSince is when the log was first seen to end below the totals; zero while it does not.
 	beyondSince time.Time
 	// stopped is why the worker needs an operator, empty while it does not.
@@ -189,36 +194,38 @@ func (w *worker) check(ctx context.Context, pos totals.Position, start, end int6
 	if pos.Next < start {
 		return stopLost(pos.Next, start)
 	}
-	if same, err := w.hasRecord(ctx, pos.Last, start); err != nil || same {
+	found, log, err := lineage.Find(ctx, w.source, w.partition, pos.Last)
+	switch {
+	case err != nil:
 		return err
+	case found == lineage.Other:
+		return stopOtherRecord(pos.Last)
+	case found == lineage.Short:
+		return errBehind
+	case found == lineage.There:
+		w.origin, w.isDoubted = log, false
+	case pos.Next == 0: // nothing was counted: any log will do
+		w.origin, w.isDoubted = feed.LogID{}, false
 	}
-	return stopOtherRecord(pos.Last)
+	return nil
 }
 
-// hasRecord tells whether the log, which begins at start, has a record. It is taken for granted where there was none yet,
-// or retention has cut it.
-func (w *worker) hasRecord(ctx context.Context, f totals.Fingerprint, start int64) (bool, error) {
-	if f.IsZero() || f.Offset < start {
-		return true, nil
-	}
-	there, err := w.fingerprintAt(ctx, f.Offset)
-	return there == f, err
-}
+// errOtherLog ends a tally, and the next one finds out what the totals are of.
+var errOtherLog = errors.New("the topic was created anew")
 
-// fingerprintAt reads the record at an offset.
-func (w *worker) fingerprintAt(ctx context.Context, offset int64) (totals.Fingerprint, error) {
-	reader := feed.NewReader(w.source, w.partition, offset)
-	defer reader.Close()
-	for {
-		chunk, err := reader.Next(ctx)
-		switch {
-		case err != nil:
-			return totals.Fingerprint{}, err
-		case len(chunk.Records) > 0:
-			return totals.FingerprintOf(chunk.Records[0]), nil
-		case chunk.Next > offset:
-			return totals.Fingerprint{}, nil // a hole, which no record that was counted can have become
-		}
+// sameLog makes sure that what was read is of the log that the totals are of, however fast another one has grown.
+func (w *worker) sameLog(log feed.LogID) error {
+	switch {
+	case log.IsZero() || log == w.origin:
+		return nil
+	case w.origin.IsZero():
+		w.origin = log
+		return nil
+	case w.isDoubted: // it was looked for, and retention has cut it
+		return stopOtherLog()
+	default:
+		w.isDoubted = true
+		return errOtherLog
 	}
 }
 
@@ -257,8 +264,12 @@ func (w *worker) canKeep(ctx context.Context, pos totals.Position, warmFrom, sta
 	case at == pos.Next:
 		return w.last == pos.Last, nil
 	}
+	if w.last.Offset < start {
+		return true, nil
+	}
 	// Others have gone on for so long that the fold may be of a log which is no more.
-	return w.hasRecord(ctx, w.last, start)
+	found, _, err := lineage.Find(ctx, w.source, w.partition, w.last)
+	return found == lineage.There || found == lineage.Unasked || found == lineage.Cut, err
 }
 
 func wait(ctx context.Context, d time.Duration) {
