@@ -49,8 +49,8 @@ func newEpochTotals(store *totals.Store, record deployment.Record) epochTotals {
 // Totals implements follower.Snapshotter.
 func (t epochTotals) Totals(
 	ctx context.Context, partition int32, links []string,
-) (sums map[string]fold.Total, at totals.Position, err error) {
-	sums, at, err = t.epoch.Totals(ctx, partition, links)
+) (sums map[string]fold.Total, at follower.At, err error) {
+	sums, at.Position, err = t.epoch.Totals(ctx, partition, links)
 	var rule *totals.RuleError
 	switch {
 	case errors.Is(err, totals.ErrMissing):

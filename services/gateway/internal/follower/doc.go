@@ -33,15 +33,18 @@
 //
 // # When the topic is another one
 //
-// A topic that was deleted and created again has the old one's name, and once it is long enough the old one's offsets. So
-// a follower keeps its last record, and after every error of the log, every answer of a log that ends below its position,
-// and every pause in which it did not run, it counts nothing until the log has shown that record again, in an answer that
-// is younger than what is to be counted. Where another record is there, or the log stays too short for longer than a new
-// leader needs, the partition stops: its links are syncing, the gateway is unready and says why, and a new epoch ends it.
-// A record that retention has cut is taken for granted.
+// A topic that was deleted and created again has the old one's name, and once it is long enough the old one's offsets. An
+// answer of the log says by an id of which one it is, where brokers have ids, and a chunk of another one than the counts
+// are of is not counted. Where they have none, and against logs that were cut off and written again, a follower keeps its
+// last record: after every error of the log, every answer of a log that ends below its position, and every pause in which
+// it did not run, it counts nothing until the log has shown that record again, in an answer that is younger than what is
+// to be counted. Where another record is there, or the log stays too short for longer than a new leader needs, the
+// partition stops: its links are syncing, the gateway is unready and says why, and a new epoch ends it. A record that
+// retention has cut is taken for granted, unless the id has changed.
 //
 // The first totals after a start are held against the log in the same way, by the record that they end with: one fetch,
-// once. Totals of another log are not used, nor are those that end behind the log until it has their last record.
+// once. Totals of another log are not used, nor are those that end behind the log until it has their last record. Totals
+// that a [Replay] has read from the log just then are held against the follower's every time.
 //
 // Reads are batches. One call of a partition is under way at a time, links that come meanwhile go into the next one, and
 // the partitions' calls share the store's round trips. So however many subscribe, a link is read once.

@@ -11,6 +11,7 @@ import (
 	"github.com/linkpulse/linkpulse/pkg/fold"
 	"github.com/linkpulse/linkpulse/pkg/fold/feed"
 	"github.com/linkpulse/linkpulse/pkg/totals"
+	"github.com/linkpulse/linkpulse/pkg/totals/lineage"
 )
 
 const (
@@ -65,44 +66,60 @@ func (t *trail) fingerprint() totals.Fingerprint {
 }
 
 // check makes sure that a chunk is of the log that was read so far, before anything of it is counted. The record is asked
-// for after the chunk came: a log that still has it then is the one that the chunk is of.
+// for after the chunk came: a log that still has it then is the one that the chunk is of. Where the source tells logs
+// apart, a chunk of another one is noticed by itself, however fast that has grown; it is good all the same if it can show
+// the record, as the copy of a log in another cluster does.
 func (p *partition) check(ctx context.Context, t *trail, chunk *feed.Chunk) error {
 	if chunk.Marks.End < t.next {
 		return fmt.Errorf("%w: it ends at %d, the position is %d", feed.ErrBeyondEnd, chunk.Marks.End, t.next)
 	}
-	if t.unsure || time.Since(t.answered) > stoodStill {
-		if err := p.hasRecord(ctx, t.fingerprint()); err != nil {
+	isOrigin := p.isOrigin(chunk.Marks.Log)
+	if !isOrigin || t.unsure || time.Since(t.answered) > stoodStill {
+		shown, err := p.hasRecord(ctx, t.fingerprint())
+		if err != nil {
 			return err
 		}
+		if !isOrigin && shown != chunk.Marks.Log {
+			return fmt.Errorf("%w: it has another id, and nothing shows that its records are the same", errOtherLog)
+		}
 	}
+	p.comesFrom(chunk.Marks.Log)
 	t.unsure, t.answered, t.behindSince = false, time.Now(), time.Time{}
 	return nil
 }
 
-// hasRecord returns nil where the log has a record. That is taken for granted where there was none yet, or retention has
-// cut it. An error wraps errOtherLog where something else is in its place, and [feed.ErrBeyondEnd] where the log ends
-// before it; any other one passes by itself.
-func (p *partition) hasRecord(ctx context.Context, f totals.Fingerprint) error {
-	if f.IsZero() {
-		return nil
+// isOrigin tells whether nothing is known that speaks against a log's being the one that the counts are of.
+func (p *partition) isOrigin(log feed.LogID) bool {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	return log.IsZero() || p.origin.IsZero() || log == p.origin
+}
+
+// comesFrom notes which log the counts are of.
+func (p *partition) comesFrom(log feed.LogID) {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	if !log.IsZero() {
+		p.origin = log
 	}
-	reader := feed.NewReader(p.source, p.id, f.Offset)
-	defer reader.Close()
-	for {
-		chunk, err := reader.Next(ctx)
-		switch {
-		case errors.Is(err, feed.ErrLost):
-			return nil
-		case err != nil:
-			return err
-		case len(chunk.Records) > 0 && totals.FingerprintOf(chunk.Records[0]) == f:
-			return nil
-		case chunk.Next > f.Offset: // another record, or a hole, which no record that was counted can have become
-			return fmt.Errorf("%w: another record is at offset %d than the one that was counted there", errOtherLog, f.Offset)
-		case chunk.Marks.End <= f.Offset:
-			return fmt.Errorf("%w: it ends at %d, and the record at %d was counted", feed.ErrBeyondEnd, chunk.Marks.End, f.Offset)
-		}
+}
+
+// hasRecord returns nil where the log has a record, and the log that has shown it, if that is known. It is taken for
+// granted where there was none yet, or retention has cut it. An error wraps errOtherLog where something else is in its
+// place, and [feed.ErrBeyondEnd] where the log ends before it; any other one passes by itself.
+func (p *partition) hasRecord(ctx context.Context, f totals.Fingerprint) (shown feed.LogID, err error) {
+	found, log, err := lineage.Find(ctx, p.source, p.id, f)
+	switch {
+	case err != nil:
+		return shown, err
+	case found == lineage.Other:
+		return shown, fmt.Errorf("%w: another record is at offset %d than the one that was counted there", errOtherLog, f.Offset)
+	case found == lineage.Short:
+		return shown, fmt.Errorf("%w: the record at %d was counted", feed.ErrBeyondEnd, f.Offset)
+	case found == lineage.There:
+		return log, nil
 	}
+	return shown, nil
 }
 
 // suspect notes an error of the log, behind which it may have become another, and stops the partition where it has.

@@ -2,6 +2,7 @@ package follower
 
 import (
 	"errors"
+	"fmt"
 	"strings"
 	"testing"
 	"testing/synctest"
@@ -279,6 +280,82 @@ func TestCheckAfterTheProcessStoodStill(t *testing.T) {
 		time.Sleep(stoodStill + time.Second)
 		if err := next(); !errors.Is(err, errOtherLog) || read.next != 3 {
 			t.Fatalf("another log: at %d, %v", read.next, err)
+		}
+	})
+}
+
+// The topic is created anew and is as long again, or longer, within one wait of a fetch: no fetch fails, and the answer
+// goes on where the old log ended. The ids of the logs are all that tells them apart.
+func TestTopicCreatedAnewWithinAFetch(t *testing.T) {
+	t.Parallel()
+	for _, tc := range []struct{ name, log string }{
+		{"one more", "b6 b7 b8 a9 a1 a2"},
+		{"as long", "a6 a7 a8 a9 a1"},
+		{"much longer", strings.Repeat("b1 a6 b2 a7 b3 a8 ", 40)},
+		{"the same clicks and one more", "a1 a2 a3 a4 a5 a6"},
+	} {
+		for _, isCut := range []bool{false, true} { // retention has left nothing to compare
+			t.Run(fmt.Sprintf("%s, cut %v", tc.name, isCut), func(t *testing.T) {
+				t.Parallel()
+				synctest.Test(t, func(t *testing.T) {
+					r := run(t, 1, 100, func(topic *feedtest.Topic) { topic.HasIDs = true })
+					r.append("a1 a2 a3 a4 a5")
+					w := r.Watch("a", new(flag))
+					synctest.Wait()
+					wantReading(t, w, 5, 5)
+					if isCut {
+						r.topic.Cut(0, 5)
+						time.Sleep(time.Second)
+					}
+					anew := logOf(tc.log)
+					for i := range anew {
+						anew[i].TimeMs += 1_000_000
+					}
+					r.topic.CreateAnew(0, anew...)
+					wantStopped(t, r, w, stopRecreated)
+				})
+			})
+		}
+	}
+}
+
+// Nothing was ever read of the old log, because retention had left nothing of it, and there is no record to compare.
+func TestTopicCreatedAnewBehindAnEmptyLog(t *testing.T) {
+	t.Parallel()
+	synctest.Test(t, func(t *testing.T) {
+		r := run(t, 1, 100, func(topic *feedtest.Topic) {
+			topic.HasIDs = true
+			topic.Hole(0, 5)
+			topic.Cut(0, 5)
+		})
+		time.Sleep(time.Second)
+		r.topic.CreateAnew(0, logOf("a1 a2 a3 a4 a5 a6 a7")...)
+		w := r.Watch("a", new(flag))
+		time.Sleep(time.Minute)
+		synctest.Wait()
+		wantSyncing(t, w)
+		if reason := r.partitions[0].stopReason(); reason != stopRecreated {
+			t.Errorf("it has stopped for %q", reason)
+		}
+	})
+}
+
+// The log of another cluster that has the same records is as good: a gateway that is moved there goes on.
+func TestCopyOfTheLogIsAsGood(t *testing.T) {
+	t.Parallel()
+	synctest.Test(t, func(t *testing.T) {
+		r := run(t, 1, 100, func(topic *feedtest.Topic) { topic.HasIDs = true })
+		r.append("a1 a2 a3")
+		w := r.Watch("a", new(flag))
+		synctest.Wait()
+		wantReading(t, w, 3, 3)
+		r.topic.CreateAnew(0, r.topic.Records(0)...)
+		r.append("a4 a4")
+		time.Sleep(time.Second)
+		synctest.Wait()
+		wantReading(t, w, 4, 5)
+		if r.anyStopped() {
+			t.Error("it has stopped")
 		}
 	})
 }

@@ -46,6 +46,8 @@ type partition struct {
 	life int
 	// stopped is why the log is taken for another one than that of the counts, empty while it is not: no total is read.
 	stopped string
+	// origin is the log that the counts of all lives are of, zero while that is not known.
+	origin feed.LogID
 	// read is the trail of this life. The goroutine that follows the log alone writes to it, to its last record under mu.
 	read    *trail
 	links   map[string]*Watched

@@ -17,12 +17,12 @@ import (
 // fromRedis is the Snapshotter of a gateway.
 type fromRedis struct{ *totals.Epoch }
 
-func (s fromRedis) Totals(ctx context.Context, partition int32, links []string) (map[string]fold.Total, totals.Position, error) {
+func (s fromRedis) Totals(ctx context.Context, partition int32, links []string) (map[string]fold.Total, At, error) {
 	sums, at, err := s.Epoch.Totals(ctx, partition, links)
 	if errors.Is(err, totals.ErrMissing) {
 		err = fmt.Errorf("%w: %w", ErrMissing, err)
 	}
-	return sums, at, err
+	return sums, At{Position: at}, err
 }
 
 // redisRig is a running Set whose totals are in a Redis.

@@ -20,9 +20,8 @@ import (
 // costs a read of the whole partition. It is exact while the log still starts at 0; where retention has cut it, the
 // totals are those of what is left, which Replay says in the log, once for each partition, and shows as a metric.
 //
-// Where the topic is created anew, an answer is of the new one as soon as it can be read. Until the follower has noticed,
-// which is after one fetch, or after endGrace where the new log is the shorter one, a link that is watched for the first
-// time may be told a number of both. Totals of a store are not: they stay those of the old log.
+// Where the topic is created anew, an answer is of the new one as soon as it can be read, which may be long before the
+// follower notices. So an answer says which log it is of, and the follower makes sure that it is its own.
 type Replay struct {
 	source feed.Source
 	log    *zap.Logger
@@ -69,7 +68,7 @@ func NewReplay(cfg Config, deps Deps) (*Replay, error) {
 // Totals implements [Snapshotter]. It waits while as many replays run as there are processors.
 func (r *Replay) Totals(
 	ctx context.Context, partition int32, links []string,
-) (sums map[string]fold.Total, at totals.Position, err error) {
+) (sums map[string]fold.Total, at At, err error) {
 	select {
 	case r.slots <- struct{}{}:
 	case <-ctx.Done():
@@ -101,7 +100,7 @@ func (r *Replay) Totals(
 		r.log.Error("the log does not start at 0 any more: counts are those of what retention left of it",
 			zap.Int32("partition", partition), zap.Int64("log_start", res.Start))
 	}
-	at.Next = res.Next
+	at.Next, at.Log, at.IsRead = res.Next, res.Log, true
 	if res.Last.Key != nil || res.Last.Value != nil {
 		at.Last = totals.FingerprintOf(res.Last)
 	}

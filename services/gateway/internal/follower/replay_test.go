@@ -3,8 +3,10 @@ package follower
 import (
 	"context"
 	"errors"
+	"fmt"
 	"testing"
 	"testing/synctest"
+	"time"
 
 	"github.com/prometheus/client_golang/prometheus"
 	"go.uber.org/zap"
@@ -110,4 +112,53 @@ func TestSetOnReplay(t *testing.T) {
 			t.Fatalf("%v replays are running in the metrics", got)
 		}
 	})
+}
+
+// A link is first watched when the topic was just created anew and the follower has not noticed. Its replay is of the new
+// log and the ring of the old one: a a a b b, and then b b of the new one, would be 4 of b. Nobody is told anything but
+// what the old log had.
+func TestReplayWhenTheTopicWasCreatedAnew(t *testing.T) {
+	t.Parallel()
+	for _, hasIDs := range []bool{true, false} {
+		for _, log := range []string{"", "b6", "b6 b7", "b6 b7 a8 a9 b1", "b6 b7 b8 a9 b1 b2 b3"} {
+			t.Run(fmt.Sprintf("%q, ids %v", log, hasIDs), func(t *testing.T) {
+				t.Parallel()
+				synctest.Test(t, func(t *testing.T) { replayAnew(t, log, hasIDs) })
+			})
+		}
+	}
+}
+
+func replayAnew(t *testing.T, log string, hasIDs bool) {
+	topic := feedtest.New(1)
+	topic.HasIDs = hasIDs
+	for _, rec := range logOf("a1 a2 a3 b4 b5") {
+		topic.Append(0, rec)
+	}
+	cfg := configOf(100)
+	replay, err := NewReplay(cfg, Deps{Source: topic, Log: zap.NewNop(), Registry: prometheus.NewRegistry()})
+	if err != nil {
+		t.Fatal(err)
+	}
+	r := runSet(t, cfg, topic, replay)
+	known := r.Watch("a", new(flag))
+	synctest.Wait()
+	wantReading(t, known, 3, 5)
+	if hasIDs {
+		topic.CreateAnew(0, logOf(log)...) // in the middle of a fetch, and nothing fails
+	} else {
+		createAnew(topic, log)
+	}
+	late := r.Watch("b", new(flag))
+	for range 3000 {
+		time.Sleep(10 * time.Millisecond)
+		synctest.Wait()
+		for _, w := range []*Watched{known, late} {
+			if got, ok := w.Read(); ok && (w.Link() == "b" || got.Count.Count != 3) {
+				t.Fatalf("%s is told %d@%d of the old log and the new one", w.Link(), got.Count.Count, got.Seq)
+			}
+		}
+	}
+	wantSyncing(t, late)
+	wantSyncing(t, known)
 }

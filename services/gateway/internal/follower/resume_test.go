@@ -20,7 +20,7 @@ type gatewayModel struct {
 	asked []*Watched
 	life  int
 	sums  map[string]fold.Total
-	at    totals.Position
+	at    At
 	err   error
 }
 

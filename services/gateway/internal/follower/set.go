@@ -23,11 +23,21 @@ type Watcher interface{ Changed() }
 
 // Snapshotter reads totals. It is called for one partition at a time, for several partitions at once.
 type Snapshotter interface {
-	// Totals returns the totals of the links, all of which lie in the partition, and the position at which they are true:
-	// they are the fold of [0, Next), in a log that has the record Last, where that is not the zero value. A link that is
+	// Totals returns the totals of the links, all of which lie in the partition, and where they are true. A link that is
 	// not in the answer has no clicks. Errors may wrap [ErrMissing] or [ErrRule]; any other one means that the store did
 	// not answer. Whatever the error, the links are asked for again.
-	Totals(ctx context.Context, partition int32, links []string) (sums map[string]fold.Total, at totals.Position, err error)
+	Totals(ctx context.Context, partition int32, links []string) (sums map[string]fold.Total, at At, err error)
+}
+
+// At is where totals are true: they are the fold of [0, Next), in a log that has the record Last, where that is not the
+// zero value.
+type At struct {
+	totals.Position
+	// IsRead says that the totals were read from the log for this answer: of one that was created anew a moment ago, they
+	// are of that one. What a store keeps is of the log that was counted first, and stays that.
+	IsRead bool
+	// Log is the log that they were read from, where the source knows.
+	Log feed.LogID
 }
 
 // What a Snapshotter's error can say beside that the store did not answer.

@@ -33,7 +33,7 @@ type store struct {
 	hold  chan struct{} // not nil: an answer waits until it is closed
 }
 
-func (s *store) Totals(ctx context.Context, partition int32, links []string) (map[string]fold.Total, totals.Position, error) {
+func (s *store) Totals(ctx context.Context, partition int32, links []string) (map[string]fold.Total, At, error) {
 	s.mu.Lock()
 	s.calls = append(s.calls, links)
 	err, next, hold := s.err, s.next, s.hold
@@ -42,17 +42,17 @@ func (s *store) Totals(ctx context.Context, partition int32, links []string) (ma
 		select {
 		case <-hold:
 		case <-ctx.Done():
-			return nil, totals.Position{}, context.Cause(ctx)
+			return nil, At{}, context.Cause(ctx)
 		}
 	}
 	if err != nil {
-		return nil, totals.Position{}, err
+		return nil, At{}, err
 	}
 	log := s.topic.Records(partition)
 	if next < 0 && len(log) > 0 {
 		next = log[len(log)-1].Offset + 1
 	}
-	at := totals.Position{Next: max(next, 0)}
+	at := At{Position: totals.Position{Next: max(next, 0)}}
 	if below := between(log, 0, at.Next); len(below) > 0 {
 		at.Last = totals.FingerprintOf(below[len(below)-1])
 	}

@@ -8,7 +8,7 @@ import (
 	"go.uber.org/zap"
 
 	"github.com/linkpulse/linkpulse/pkg/fold"
-	"github.com/linkpulse/linkpulse/pkg/totals"
+	"github.com/linkpulse/linkpulse/pkg/fold/feed"
 )
 
 const (
@@ -79,26 +79,66 @@ func (p *partition) readOnce(ctx context.Context, links []*Watched, life int) (r
 	return result
 }
 
-// askStore is a call of the Snapshotter that ends in time. The first totals of a life are held against the log, once: a
-// store keeps what it has when the topic is created anew, and whoever starts after that has nothing else to tell it by.
-// From then on the tally that moves them on and the follower of the log each make sure that it stays the same.
-func (p *partition) askStore(ctx context.Context, links []string, life int) (map[string]fold.Total, totals.Position, error) {
+// askStore is a call of the Snapshotter that ends in time, and makes sure that the answer is of the follower's log.
+func (p *partition) askStore(ctx context.Context, links []string, life int) (map[string]fold.Total, At, error) {
 	if p.patience > 0 {
 		var cancel context.CancelFunc
 		ctx, cancel = context.WithTimeout(ctx, p.patience)
 		defer cancel()
 	}
-	sums, pos, err := p.snapshots.Totals(ctx, p.id, links)
-	if err != nil || pos.Last.IsZero() || p.proven == life {
-		return sums, pos, err
+	sums, at, err := p.snapshots.Totals(ctx, p.id, links)
+	if err == nil {
+		err = p.prove(ctx, at, life)
 	}
-	if p.lastRead() != pos.Last { // otherwise the follower has seen the record itself, and the log need not be there
-		if err := p.hasRecord(ctx, pos.Last); err != nil {
-			return nil, pos, fmt.Errorf("holding the totals at %d against the log: %w", pos.Next, err)
-		}
+	if err != nil {
+		return nil, at, err
+	}
+	return sums, at, nil
+}
+
+// prove returns nil where totals are of the log that the follower reads.
+//
+// What was read from the log is, where that has the follower's id, or where there are no ids still has its last record.
+// That is asked for after the totals were read: no log comes back.
+//
+// What a store keeps is held against the log by the record that it ends with, once in a life: it stays what it was when
+// the topic is created anew, and whoever starts after that has nothing else to tell it by. From then on the tally that
+// moves it on and the follower of the log each make sure that it is the same.
+func (p *partition) prove(ctx context.Context, at At, life int) error {
+	last := at.Last
+	switch {
+	case at.IsRead && !at.Log.IsZero():
+		return p.claim(at, at.Log)
+	case at.IsRead:
+		last = p.lastRead()
+	case last.IsZero() || p.proven == life:
+		return nil
+	case p.lastRead() == last: // the follower has seen the record itself, and the log need not be there
+		p.proven = life
+		return nil
+	}
+	shown, err := p.hasRecord(ctx, last)
+	if err != nil {
+		return fmt.Errorf("holding the totals at %d against the log: %w", at.Next, err)
+	}
+	if err := p.claim(at, shown); err != nil {
+		return err
 	}
 	p.proven = life
-	return sums, pos, nil
+	return nil
+}
+
+// claim returns nil unless totals are of another log than the records. The first that is known of either decides.
+func (p *partition) claim(at At, log feed.LogID) error {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	if p.origin.IsZero() {
+		p.origin = log
+	}
+	if !log.IsZero() && log != p.origin {
+		return fmt.Errorf("the totals at %d are of another log: %w", at.Next, errOtherLog)
+	}
+	return nil
 }
 
 // takeWaiting takes up to most links whose totals are to be read, and the life they are read for.
