@@ -10,6 +10,7 @@ import (
 	"github.com/linkpulse/linkpulse/pkg/fold"
 	"github.com/linkpulse/linkpulse/pkg/fold/feed"
 	"github.com/linkpulse/linkpulse/pkg/totals"
+	"github.com/linkpulse/linkpulse/pkg/totals/lineage"
 )
 
 // State is what can be told of a partition's totals from outside. Those that stop its tally are called as the tally does.
@@ -104,14 +105,14 @@ func (c *condition) hold(ctx context.Context, source feed.Source) {
 		c.is(Lost, "the totals are those at offset %d, and the log begins at %d: %d records between are gone. "+
 			"Begin a new epoch with `linkpulse totals rebuild`, from a younger backup if there is one", next, c.start, c.start-next)
 		return
-	case last.IsZero() || last.Offset < c.start:
-		return // nothing was there yet, or retention has cut it
 	}
-	record, ok, err := recordFrom(ctx, source, c.partition, last.Offset, last.Offset+1)
+	found, _, err := lineage.Find(ctx, source, c.partition, last)
 	switch {
 	case err != nil:
 		c.is(Unknown, "%v", err)
-	case !ok || totals.FingerprintOf(record) != last:
+	case found == lineage.Short:
+		c.is(Unknown, "%v: it was there a moment ago", feed.ErrBeyondEnd)
+	case found == lineage.Other:
 		c.is(Recreated, "another record is at offset %d than the one that was counted there: the topic was created anew. "+
 			"Begin a new epoch with `linkpulse totals rebuild --topic NAME`", last.Offset)
 	}
