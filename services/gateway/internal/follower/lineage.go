@@ -74,6 +74,10 @@ func (p *partition) check(ctx context.Context, t *trail, chunk *feed.Chunk) erro
 		return fmt.Errorf("%w: it ends at %d, the position is %d", feed.ErrBeyondEnd, chunk.Marks.End, t.next)
 	}
 	isOrigin := p.isOrigin(chunk.Marks.Log)
+	if !isOrigin && t.next == 0 { // nothing was counted of the other one; what totals were read may be of it
+		p.startOver()
+		isOrigin = true
+	}
 	if !isOrigin || t.unsure || time.Since(t.answered) > stoodStill {
 		shown, err := p.hasRecord(ctx, t.fingerprint())
 		if err != nil {
@@ -93,6 +97,14 @@ func (p *partition) isOrigin(log feed.LogID) bool {
 	p.mu.Lock()
 	defer p.mu.Unlock()
 	return log.IsZero() || p.origin.IsZero() || log == p.origin
+}
+
+// startOver reads all totals again.
+func (p *partition) startOver() {
+	p.mu.Lock()
+	p.forget()
+	p.mu.Unlock()
+	p.wakeReader()
 }
 
 // comesFrom notes which log the counts are of.

@@ -340,6 +340,27 @@ func TestTopicCreatedAnewBehindAnEmptyLog(t *testing.T) {
 	})
 }
 
+// A topic of which nothing was counted is as good as the next one of its name.
+func TestTopicCreatedAnewBeforeItsFirstRecord(t *testing.T) {
+	t.Parallel()
+	synctest.Test(t, func(t *testing.T) {
+		r := run(t, 1, 100, func(topic *feedtest.Topic) { topic.HasIDs = true })
+		w := r.Watch("a", new(flag))
+		time.Sleep(time.Second)
+		wantReading(t, w, 0, 0)
+		r.topic.CreateAnew(0, logOf("a1 a2")...)
+		time.Sleep(time.Second)
+		synctest.Wait()
+		wantReading(t, w, 2, 2)
+		r.append("a2 a3")
+		synctest.Wait()
+		wantReading(t, w, 3, 4)
+		if r.anyStopped() {
+			t.Error("it has stopped")
+		}
+	})
+}
+
 // The log of another cluster that has the same records is as good: a gateway that is moved there goes on.
 func TestCopyOfTheLogIsAsGood(t *testing.T) {
 	t.Parallel()
