@@ -69,6 +69,8 @@ type world struct {
 	log      *lines
 	recorder history.Recorder
 
+	gatewayArgs []string // more of them
+
 	epoch      atomic.Int64 // that stands
 	links      []string     // watched by dashboards
 	quiet      []string     // watched by passers-by only
@@ -149,6 +151,7 @@ func (w *world) start() {
 		GatewayAddrs: []string{"127.0.0.1:8081", "127.0.0.1:8082"},
 		Heartbeat:    simHeartbeat,
 		Drain:        2 * time.Second,
+		GatewayArgs:  w.gatewayArgs,
 	}
 	s, err := stack.Start(w.t.Context(), cfg)
 	if err != nil {
