@@ -280,9 +280,20 @@ func (c *Conn) finish() {
 // drop closes the socket for a cause of its own; the reader finds out by its next read. The caller holds mu.
 func (c *Conn) drop(cause dropCause) {
 	if c.state&closed == 0 {
+		if cause == causeStalled || cause == causeFlood {
+			c.forget()
+		}
 		c.state |= closed
 		c.dropped = cause
 		c.shut()
+	}
+}
+
+// forget has the kernel throw away what the peer has not taken, when the socket is closed: else it keeps that for minutes,
+// and offers it to somebody who is not there. A close frame is still delivered. The caller holds mu.
+func (c *Conn) forget() {
+	if tcp, ok := c.Conn.(*net.TCPConn); ok && c.state&closeSent == 0 {
+		_ = tcp.SetLinger(0) // failing means that it is kept
 	}
 }
 
@@ -295,10 +306,14 @@ func (c *Conn) shut() {
 	go c.Conn.Close()
 }
 
-// CloseNow closes the socket without a close frame. It does not block, and may be called again.
+// CloseNow closes the socket without a close frame, and what was written may not arrive. It does not block, and may be
+// called again.
 func (c *Conn) CloseNow() {
 	c.mu.Lock()
 	defer c.mu.Unlock()
+	if c.state&closed == 0 {
+		c.forget()
+	}
 	c.drop(causeNone)
 }
 

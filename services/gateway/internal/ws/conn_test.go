@@ -9,6 +9,7 @@ import (
 	"net"
 	"strconv"
 	"sync"
+	"syscall"
 	"testing"
 	"time"
 
@@ -261,6 +262,34 @@ func TestStalledPeerIsDropped(t *testing.T) {
 	}
 	if _, err := c.TryWrite([]byte{0x89, 0}, false); !errors.Is(err, net.ErrClosed) {
 		t.Fatalf("TryWrite on a dropped connection: %v", err)
+	}
+}
+
+// What a peer that is dropped has not taken is gone from the kernel at once, and is not offered to it for minutes. A close
+// frame is, as long as there is somebody.
+func TestDroppedPeerCostsTheKernelNothing(t *testing.T) {
+	t.Parallel()
+	for _, last := range []bool{false, true} {
+		c, client := pair(t, overTCP)
+		c.session = &session{conn: c, drained: make(chan struct{}, 1)}
+		update := wire.AppendTextFrame(nil, make([]byte, 1000))
+		for blocked := false; !blocked; {
+			var err error
+			if blocked, err = c.TryWrite(update, false); err != nil {
+				t.Fatal(err)
+			}
+		}
+		if last {
+			if _, err := c.TryWrite(wire.AppendCloseFrame(nil, wire.CloseTooMany, ""), true); err != nil {
+				t.Fatal(err)
+			}
+		}
+		c.CloseNow()
+		_ = client.SetReadDeadline(time.Now().Add(20 * time.Second))
+		_, err := io.Copy(io.Discard, client)
+		if reset := errors.Is(err, syscall.ECONNRESET); reset == last {
+			t.Fatalf("behind a close frame: %v; reading ends with %v", last, err)
+		}
 	}
 }
 
