@@ -194,9 +194,11 @@ func TestBoundOfConnections(t *testing.T) {
 		}
 		close(b.hold)
 		for _, c := range []*caller{idle, busy, fifth} {
-			if resp, err := http.ReadResponse(c.r, nil); err != nil || resp.StatusCode != http.StatusOK {
+			resp, err := http.ReadResponse(c.r, nil)
+			if err != nil || resp.StatusCode != http.StatusOK {
 				b.t.Fatalf("who was being answered: %v", err)
 			}
+			_ = resp.Body.Close()
 		}
 	})
 }

@@ -212,15 +212,18 @@ func newBenchWith(tb testing.TB, heartbeat time.Duration, as way) *bench {
 }
 
 // flushes returns how many writes the hub has made.
-func (b *bench) flushes() int {
+func (b *bench) flushes() int { return int(b.metric("linkpulse_gateway_flushes_total")) }
+
+// metric returns a metric that is one number, 0 if there is none of the name.
+func (b *bench) metric(name string) float64 {
 	b.tb.Helper()
 	families, err := b.registry.Gather()
 	if err != nil {
 		b.tb.Fatal(err)
 	}
 	for _, f := range families {
-		if f.GetName() == "linkpulse_gateway_flushes_total" {
-			return int(f.GetMetric()[0].GetCounter().GetValue())
+		if f.GetName() == name {
+			return f.GetMetric()[0].GetCounter().GetValue() + f.GetMetric()[0].GetGauge().GetValue()
 		}
 	}
 	return 0
@@ -394,7 +397,8 @@ func runDashboards(spec string) error {
 // rawClient is a WebSocket client that only does what these tests need.
 type rawClient struct {
 	net.Conn
-	r *bufio.Reader
+	r    *bufio.Reader
+	told map[string]int64 // see until
 }
 
 func dialRaw(addr, token string, as way) (*rawClient, error) {

@@ -3,6 +3,7 @@ package gateway
 import (
 	"bufio"
 	"encoding/json"
+	"errors"
 	"fmt"
 	"io"
 	"net"
@@ -200,7 +201,7 @@ func TestSocketsWithoutARequest(t *testing.T) {
 		gone := 0
 		for _, c := range silent {
 			_ = c.SetReadDeadline(time.Now().Add(time.Millisecond))
-			if _, err := c.Read(make([]byte, 1)); err == io.EOF || strings.Contains(err.Error(), "closed") {
+			if _, err := c.Read(make([]byte, 1)); errors.Is(err, io.EOF) || strings.Contains(err.Error(), "closed") {
 				gone++
 			}
 			_ = c.Close()
