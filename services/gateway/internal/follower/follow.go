@@ -124,10 +124,11 @@ func (p *partition) applyChunk(chunk *feed.Chunk, firstEnd int64) {
 
 const (
 	backoffLeast = 50 * time.Millisecond
-	backoffMost  = 2 * time.Second
+	backoffMost  = 500 * time.Millisecond
 )
 
-// backoff doubles from one wait to the next. The zero value begins at the least.
+// backoff doubles from one wait to the next, up to half a second: what it has grown to is waited for once more when the
+// fault has ended, and leaders that move several times in a row let it grow. The zero value begins at the least.
 type backoff struct {
 	next time.Duration
 	most time.Duration // 0: backoffMost
