@@ -27,24 +27,40 @@ var (
 	burst   = namedCase{"everybody clicks at once", caseBurst}
 )
 
-// caseElect: the leader of a partition moves to another broker again and again. Nothing is lost and nothing counts twice.
+// betweenMoves is how long a leader stays at least, or those who look for it are not to blame for finding another one.
+const betweenMoves = 250 * time.Millisecond
+
+// caseElect: the leader of a partition moves to another broker again and again. Nothing is lost and nothing counts twice,
+// and no click waits for a second longer than the partition has no leader, or than clicks do in a partition that stays.
 func caseElect(t *testing.T, s *suite) {
 	links := []string{"elect-a", "elect-b", "elect-c"}
 	first := s.watch(t, s.stack.Gateways()[:1], links...)
 	second := s.watch(t, s.stack.Gateways()[1:], links...)
 	s.settled(t, links, first, second)
 	partition := click.Partition(links[0], s.deployment.Partitions)
+	moved := s.newPulse(t, "elect-moved", partition)
+	stays := s.newPulse(t, "elect-stays", (partition+1)%int32(s.deployment.Partitions))
+	leader, stop := s.watchLeader(t, partition)
 	s.underLoad(t, links, func() {
-		for i := range 20 {
-			to := 1 + i%s.kafka.Brokers()
-			s.kafka.Move(t, s.deployment.Topic, partition, to)
-			s.post(t, links...)
-			if led := s.kafka.Leader(t, s.deployment.Topic, partition); led != to {
-				t.Fatalf("broker %d leads, it should be %d", led, to)
+		beat(t, func() {
+			for i := range 20 {
+				to := 1 + i%s.kafka.Brokers()
+				s.kafka.Move(t, s.deployment.Topic, partition, to)
+				s.post(t, links...)
+				if led := s.kafka.Leader(t, s.deployment.Topic, partition); led != to {
+					t.Fatalf("broker %d leads, it should be %d", led, to)
+				}
+				pause(t.Context(), betweenMoves)
 			}
-		}
+		}, moved, stays)
 	})
+	stop()
 	s.settled(t, links, first, second)
+	for _, of := range []func(*pulse) []span{(*pulse).acks, (*pulse).frames} {
+		usual := longest(of(stays)).took()
+		t.Logf("%v was the longest in the partition that stays", usual.Round(time.Millisecond))
+		holds(t, of(moved), stallOfMove, func(p span) time.Duration { return usual + leader.without(p) })
+	}
 }
 
 // caseBounce: whoever leads a partition is killed, five times, as Kafka's own system tests do it.

@@ -384,24 +384,41 @@ func caseKill(t *testing.T, s *suite) {
 
 // casePause: the leader stands still for longer than the producer waits for an answer, and goes on. What it was sent
 // before and what was sent again must not both stay: the checker finds a click in the log no more often than visitors
-// posted it, before anybody takes duplicates out.
+// posted it, before anybody takes duplicates out. Clicks that another broker leads go on meanwhile: their acks come a
+// moment after a foreign client's, which has to wait until Kafka does without the replica, and frames come as ever.
 func casePause(t *testing.T, s *suite) {
 	links := []string{"pause-a", "pause-b", "pause-c"}
 	first := s.watch(t, s.stack.Gateways()[:1], links...)
 	second := s.watch(t, s.stack.Gateways()[1:], links...)
 	s.settled(t, links, first, second)
-	s.underLoad(t, links, func() {
-		node := s.leads(t, links[0])
-		others := slices.DeleteFunc(slices.Clone(links), func(link string) bool { return s.leads(t, link) == node })
-		s.kafka.Pause(t, node)
-		if len(others) > 0 { // whom another broker leads goes on meanwhile
-			s.post(t, others...)
+	node := s.leads(t, links[0])
+	var other *pulse
+	for p := range int32(s.deployment.Partitions) {
+		if other == nil && s.kafka.Leader(t, s.deployment.Topic, p) != node {
+			other = s.newPulse(t, "pause-other", p)
 		}
+	}
+	frozen := func() {
+		s.kafka.Pause(t, node)
 		pause(t.Context(), pastTimeout)
 		s.kafka.Unpause(t, node)
+	}
+	s.underLoad(t, links, func() {
+		if other == nil { // one broker leads everything
+			frozen()
+		} else {
+			partition := click.Partition(other.link, s.deployment.Partitions)
+			foreign := s.foreignAcks(t, partition, func() { beat(t, frozen, other) })
+			usual := longest(foreign).took()
+			t.Logf("a foreign client waited up to %v", usual.Round(time.Millisecond))
+			holds(t, other.acks(), stallOfOthers, func(span) time.Duration { return usual })
+		}
 		s.post(t, links...)
 	})
 	s.settled(t, links, first, second)
+	if other != nil {
+		holds(t, other.frames(), stallOfOthers, func(span) time.Duration { return 0 })
+	}
 }
 
 // leads returns the node that leads the partition of a link.
