@@ -106,10 +106,15 @@ func (h *Handler) late(c *Conn) error {
 // reconnectSpread is over how long guests that were sent elsewhere are asked to spread their return, in milliseconds.
 const reconnectSpread = 1000
 
+// farewell is a goodbye in a frame, for those whom the hub does not know.
+func farewell() []byte {
+	bye := wire.Goodbye{Reason: wire.ReasonDrain, ReconnectAfterMs: rand.Int64N(reconnectSpread)} //nolint:gosec // spreads load, no secret
+	return wire.AppendTextFrame(nil, wire.AppendGoodbye(nil, bye))
+}
+
 // elsewhere sends a guest to another gateway.
 func (h *Handler) elsewhere(c *Conn) error {
-	bye := wire.Goodbye{Reason: wire.ReasonDrain, ReconnectAfterMs: rand.Int64N(reconnectSpread)} //nolint:gosec // spreads load, no secret
-	_, _ = c.TryWrite(wire.AppendTextFrame(nil, wire.AppendGoodbye(nil, bye)), false)             // see guest.write
+	_, _ = c.TryWrite(farewell(), false) // see guest.write
 	return h.dismiss(c, partedUnavailable, wire.CloseServiceRestart)
 }
 

@@ -149,7 +149,9 @@ func (h *Handler) upgrade(w http.ResponseWriter, r *http.Request, c *Conn) bool 
 		h.receive(c)
 	} else if err := h.join(c, c.id); err != nil { // the drain began meanwhile
 		h.cfg.Metrics.refused[refusedUnavailable].Inc()
-		_ = ws.CloseNow() // says nothing: the client comes back as from any lost connection
+		const code = wire.CloseServiceRestart
+		_, _ = c.TryWrite(wire.AppendCloseFrame(farewell(), code, code.String()), true) // or it is gone already
+		_ = ws.CloseNow()
 		return false
 	}
 	h.cfg.Metrics.accepted.Inc()

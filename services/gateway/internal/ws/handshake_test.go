@@ -15,6 +15,7 @@ import (
 	"go.uber.org/zap"
 
 	"github.com/linkpulse/linkpulse/pkg/auth"
+	"github.com/linkpulse/linkpulse/pkg/wire"
 )
 
 // The handshake's table: who gets in, and what the others are told.
@@ -231,6 +232,19 @@ func TestFormOfTheHandshake(t *testing.T) {
 			}
 		})
 	}
+}
+
+// Where the drain begins during the handshake, the connection is sent elsewhere like any other.
+func TestUnavailableAfterTheHandshake(t *testing.T) {
+	t.Parallel()
+	s := newServer(t, overTCP, func(c *Config) {
+		c.Join = func(*Conn, *auth.Identity) (Session, error) { return nil, ErrUnavailable }
+	})
+	code, texts := s.open("/ws", nil).closeCode()
+	if code != int(wire.CloseServiceRestart) || len(texts) != 1 || !strings.Contains(texts[0], `"goodbye"`) {
+		t.Fatalf("close code %d, messages %q", code, texts)
+	}
+	s.handler.Wait()
 }
 
 // A place that a connection had is free again after it, however it ended.
