@@ -102,12 +102,14 @@ func Check(events []Event, log Log) ([]Violation, error) {
 		watched: make(map[clientLink]bool),
 		acks:    f.acks(events),
 		vouched: make(map[string][]vouch),
+		access:  newAccess(f, events),
 	}
 	for i, e := range events {
 		c.event(i, e)
 	}
 	c.judgeClicks()
 	c.judgeFinal()
+	c.judgeAlike()
 	return c.violations, nil
 }
 
@@ -143,6 +145,7 @@ type checker struct {
 	watched    map[clientLink]bool                 // what dashboards want
 	acks       map[string][]ack                    // of each link, by time
 	vouched    map[string][]vouch                  // of each connection, what heartbeats claim and was not told yet
+	access     access
 	violations []Violation
 }
 
@@ -155,6 +158,7 @@ func (c *checker) event(i int, e Event) {
 	if e.Connection != "" {
 		c.judgeVouched(e)
 	}
+	c.judgeAccess(i, e)
 	switch e.Kind {
 	case Sent:
 		c.sent[clickKey{e.Link, e.ID}]++
@@ -186,6 +190,7 @@ func (c *checker) event(i int, e Event) {
 		c.judgeCount(i, e)
 		c.judgeShown(i, e)
 		c.shown[watch] = e.Count
+	default: // it is about who may see what
 	}
 }
 

@@ -134,6 +134,9 @@ func TestGoodHistory(t *testing.T) {
 	t.Parallel()
 	rapid.Check(t, func(t *rapid.T) {
 		w := drawWorld(t)
+		if rapid.Bool().Draw(t, "guarded") {
+			w.guard()
+		}
 		violations, err := Check(w.events, w.log)
 		if err != nil || len(violations) > 0 {
 			t.Fatalf("a good history is refused: %v, %v", err, Error(violations))
@@ -145,10 +148,7 @@ func TestGoodHistory(t *testing.T) {
 // breaks others along with it.
 func TestPlantedViolations(t *testing.T) {
 	t.Parallel()
-	for name, m := range map[string]struct {
-		rule   Rule
-		mutate func(w *world)
-	}{
+	plantAll(t, map[string]plant{
 		"an acknowledged click never reached the log": {RuleLost, func(w *world) {
 			w.events = append(w.events, Event{Kind: Acked, Link: "a", ID: click.ID{255}})
 		}},
@@ -262,7 +262,18 @@ func TestPlantedViolations(t *testing.T) {
 		"a dashboard never heard anything": {RuleFinal, func(w *world) {
 			w.events = append(w.events, Event{Kind: Watch, Client: "deaf", Link: "a"})
 		}},
-	} {
+	})
+}
+
+// plant is a mutation and the rule that it breaks.
+type plant struct {
+	rule   Rule
+	mutate func(w *world)
+}
+
+func plantAll(t *testing.T, plants map[string]plant) {
+	t.Helper()
+	for name, m := range plants {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
 			rapid.Check(t, func(t *rapid.T) {

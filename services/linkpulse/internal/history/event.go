@@ -37,10 +37,28 @@ const (
 	// Shown: the dashboard Client now shows Count for Link.
 	Shown
 	// Read: somebody asked Gateway, or a store of that name, for the Count of Link and was told it outside any connection.
+	// Where who asks matters, Connection names the request, which was Admitted.
 	Read
+	// Admitted: the gateway let Connection in with Pass, for the first time or in the place of the one before.
+	Admitted
+	// Asked: Connection is about to ask for Link, in its subscribe of the number Request, from 1 on.
+	Asked
+	// Denied: Connection was told that Link is denied, in the answer to its subscribe of the number Request. All that one
+	// answer denies is recorded before anything else of the connection.
+	Denied
+	// Syncing: Connection was told that it is subscribed to Link, whose count follows.
+	Syncing
+	// Revoked: from now on Gateway has to know of Revocation.
+	Revoked
+	// Restored: the store of tickets has come back as it was a while ago.
+	Restored
 )
 
-var kindNames = [...]string{"", "sent", "acked", "unknown", "watch", "unwatch", "subscribed", "unsubscribed", "update", "heartbeat", "shown", "read"} //nolint:gochecknoglobals // a table that nothing changes
+//nolint:gochecknoglobals // a table that nothing changes
+var kindNames = [...]string{
+	"", "sent", "acked", "unknown", "watch", "unwatch", "subscribed", "unsubscribed", "update", "heartbeat", "shown", "read",
+	"admitted", "asked", "denied", "syncing", "revoked", "restored",
+}
 
 // String returns the name of the kind.
 func (k Kind) String() string {
@@ -57,7 +75,7 @@ func (k Kind) MarshalText() ([]byte, error) { return []byte(k.String()), nil }
 type Event struct {
 	At         time.Time   // when, by the recorder's clock
 	Kind       Kind        // what
-	Link       string      // always but in a Heartbeat
+	Link       string      // where it is about one
 	ID         click.ID    // clicks: the event id
 	Client     string      // dashboards: which one; unique in a history
 	Gateway    string      // told: who said it; for people only
@@ -65,6 +83,12 @@ type Event struct {
 	Count      click.Count // told and shown
 	Delta      int64       // Update: what the message says was added
 	CompleteTo time.Time   // Heartbeat: the watermark
+
+	Pass       *Pass       `json:",omitempty"` // Admitted
+	Revocation *Revocation `json:",omitempty"` // Revoked
+	Request    int         `json:",omitempty"` // Asked and Denied
+	Answer     string      `json:",omitempty"` // Denied: all that the gateway said of it but its name
+	NotBefore  time.Time   // told: the gateway cannot have said it before then; zero: nothing is known of that
 }
 
 // String formats the event for a report.
@@ -78,6 +102,13 @@ func (e Event) String() string {
 		return fmt.Sprintf("dashboard %s shows %s", e.Client, reading(e.Link, e.Count))
 	case Read:
 		return fmt.Sprintf("%s answers %s", e.Gateway, reading(e.Link, e.Count))
+	case Admitted:
+		return fmt.Sprintf("admitted with the pass %q (ticket %q) of %q on connection %s (gateway %s)",
+			e.Pass.Token, e.Pass.Ticket, e.Pass.Subject, e.Connection, e.Gateway)
+	case Asked, Denied:
+		return fmt.Sprintf("%s: %q, in subscribe %d on connection %s (gateway %s): %s", e.Kind, e.Link, e.Request, e.Connection, e.Gateway, e.Answer)
+	case Revoked:
+		return fmt.Sprintf("gateway %s knows of the revocation %+v", e.Gateway, *e.Revocation)
 	case Heartbeat:
 		return fmt.Sprintf("heartbeat complete to %s on connection %s (dashboard %s, gateway %s)",
 			e.CompleteTo.Format(time.StampMilli), e.Connection, e.Client, e.Gateway)
