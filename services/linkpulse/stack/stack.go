@@ -278,3 +278,6 @@ func (s *Stack) Gatherer() prometheus.Gatherer {
 func (s *Stack) nodes() []*node {
 	return append(append([]*node{s.ingest}, s.tallies...), s.gateways...)
 }
+
+// GatewayMetrics returns the metrics of the gateway with index i, as Gatherer does.
+func (s *Stack) GatewayMetrics(i int) prometheus.Gatherer { return s.gateways[i] }
