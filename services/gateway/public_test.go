@@ -213,3 +213,50 @@ func TestSocketsWithoutARequest(t *testing.T) {
 		<-d.done
 	})
 }
+
+// A peer that is not there any more is dropped after two heartbeats without a sign of life, and half a frame is none. One
+// that still takes bytes is for TestSiege: here, where no socket has a buffer, that is a sign of life.
+func TestHalfOpenPeers(t *testing.T) {
+	t.Parallel()
+	for name, after := range map[string]func(net.Conn){
+		"takes none":                func(net.Conn) {},
+		"a pong that trickles in":   func(c net.Conn) { trickleSlowly(c, "\x8a\xfd"+strings.Repeat("x", 100)) },
+		"a message that never ends": func(c net.Conn) { trickleSlowly(c, "\x01\xfe\x40\x00"+strings.Repeat("x", 1000)) },
+	} {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			inWorld(t, func(w *world) {
+				w.init(record)
+				w.awaitReady()
+				c := w.raw()
+				_ = c.SetDeadline(time.Now().Add(time.Hour))
+				_, _ = fmt.Fprintf(c, "GET /ws HTTP/1.1\r\nHost: %s\r\n%s\r\n", addr, goodHandshake)
+				if resp, err := http.ReadResponse(bufio.NewReaderSize(c, 16), nil); err != nil || resp.StatusCode != http.StatusSwitchingProtocols { //nolint:bodyclose // an upgrade has none
+					w.t.Fatalf("%v, %v", resp, err)
+				}
+				start := time.Now()
+				done := make(chan struct{})
+				go func() {
+					defer close(done)
+					after(c)
+				}()
+				w.service.ws.Wait()
+				if took := time.Since(start); took > 31*time.Second || took < 29*time.Second {
+					w.t.Errorf("it was dropped after %v, want 30 s", took)
+				}
+				_ = c.Close()
+				<-done
+			})
+		})
+	}
+}
+
+// trickleSlowly writes a byte each second until nobody takes them.
+func trickleSlowly(c net.Conn, s string) {
+	for _, b := range []byte(s) {
+		if _, err := c.Write([]byte{b}); err != nil {
+			return
+		}
+		time.Sleep(time.Second)
+	}
+}
