@@ -115,19 +115,26 @@ func (s *Store) Redeem(ctx context.Context, ticket, origin string) (*auth.Identi
 	if err != nil {
 		return nil, away()
 	}
+	if value == nil {
+		return nil, refused("the ticket is not known: it was used already, or is too old; take another one")
+	}
+	return holder(value, origin)
+}
+
+// holder reads whose a ticket is that somebody shows from a page of an origin.
+func holder(value []byte, origin string) (*auth.Identity, error) {
 	var t stored
 	switch {
-	case value == nil:
-		return nil, refused("the ticket is not known: it was used already, or is too old; take another one")
-	case json.Unmarshal(value, &t) != nil:
+	case json.Unmarshal(value, &t) != nil || t.Subject != "" && auth.CheckName(t.Subject) != nil || t.TokenID != "" && auth.CheckName(t.TokenID) != nil:
 		return nil, refused("the ticket cannot be read; take another one")
 	case t.Origin != "" && !strings.EqualFold(t.Origin, origin): // scheme and host have no case
 		return nil, refused("the ticket is for a page of another origin")
 	}
-	id := &auth.Identity{Subject: t.Subject, TokenID: t.TokenID, IssuedAt: moment(t.IssuedAt), ExpiresAt: moment(t.ExpiresAt)}
-	if id.Grants, err = auth.ParseGrants(t.Links); err != nil {
+	grants, err := auth.ParseGrants(t.Links)
+	if err != nil {
 		return nil, refused("the ticket cannot be read; take another one")
 	}
+	id := &auth.Identity{Subject: t.Subject, TokenID: t.TokenID, IssuedAt: moment(t.IssuedAt), ExpiresAt: moment(t.ExpiresAt), Grants: grants}
 	if ends := id.Ends(); !ends.IsZero() && !time.Now().Before(ends) {
 		return nil, expired()
 	}
