@@ -231,7 +231,7 @@ func TestHalfOpenPeers(t *testing.T) {
 				c := w.raw()
 				_ = c.SetDeadline(time.Now().Add(time.Hour))
 				_, _ = fmt.Fprintf(c, "GET /ws HTTP/1.1\r\nHost: %s\r\n%s\r\n", addr, goodHandshake)
-				if resp, err := http.ReadResponse(bufio.NewReaderSize(c, 16), nil); err != nil || resp.StatusCode != http.StatusSwitchingProtocols { //nolint:bodyclose // an upgrade has none
+				if resp, err := http.ReadResponse(bufio.NewReaderSize(c, 16), nil); err != nil || resp.StatusCode != http.StatusSwitchingProtocols {
 					w.t.Fatalf("%v, %v", resp, err)
 				}
 				start := time.Now()

@@ -137,3 +137,15 @@ func TestNothingFollowsAClose(t *testing.T) {
 		}
 	})
 }
+
+// A client may close with any code there is, and no label is its choice.
+func TestLabelsOfCloseCodes(t *testing.T) {
+	t.Parallel()
+	labels := map[string]bool{}
+	for code := range 1 << 16 {
+		labels[codeLabel(wire.CloseCode(code))] = true
+	}
+	if n := len(wire.CloseTable()) + 1; len(labels) != n || !labels["other"] || !labels["1000"] {
+		t.Fatalf("%d labels, want %d", len(labels), n)
+	}
+}

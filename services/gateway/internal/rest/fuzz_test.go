@@ -18,9 +18,15 @@ import (
 // line.
 func FuzzQuery(f *testing.F) {
 	for _, seed := range [][2]string{
-		{"/links/acme:x/clicks", "history=90m&step=5m"}, {"/links/acme%3Ax/clicks", "history=24h"}, {"/links/%2e%2E/clicks", "step=1m"},
-		{"/v1/counts", "links=a,b,a,."}, {"/v1/counts", "links=%00,&links=a"}, {"/v1/counts", "access_token=x"}, {"/v1/counts", "links=a;b=%zz"},
-		{"/links//clicks", "history=9999h&step=0m"}, {"/links/a\x00b/clicks", "history=-1m"},
+		{"/links/acme:x/clicks", "history=90m&step=5m"},
+		{"/links/acme%3Ax/clicks", "history=24h"},
+		{"/links/%2e%2E/clicks", "step=1m"},
+		{"/v1/counts", "links=a,b,a,."},
+		{"/v1/counts", "links=%00,&links=a"},
+		{"/v1/counts", "access_token=x"},
+		{"/v1/counts", "links=a;b=%zz"},
+		{"/links//clicks", "history=9999h&step=0m"},
+		{"/links/a\x00b/clicks", "history=-1m"},
 	} {
 		f.Add(seed[0], seed[1])
 	}
