@@ -61,9 +61,9 @@ func Open(cfg Config, opts ...Option) (*Cluster, error) {
 	if err := cfg.Check(); err != nil {
 		return nil, fmt.Errorf("opening kafka: %w", err)
 	}
-	tlsConfig, err := cfg.tlsConfig()
+	tlsConfig, err := cfg.TLS.Load()
 	if err != nil {
-		return nil, fmt.Errorf("opening kafka: %w", err)
+		return nil, fmt.Errorf("opening kafka: TLS: %w", err)
 	}
 	mechanism, err := cfg.saslMechanism()
 	if err != nil {

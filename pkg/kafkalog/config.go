@@ -1,17 +1,16 @@
 package kafkalog
 
 import (
-	"crypto/tls"
-	"crypto/x509"
 	"errors"
 	"fmt"
 	"net"
-	"os"
 	"slices"
 
 	"github.com/segmentio/kafka-go/sasl"
 	"github.com/segmentio/kafka-go/sasl/plain"
 	"github.com/segmentio/kafka-go/sasl/scram"
+
+	"github.com/linkpulse/linkpulse/pkg/tlsclient"
 )
 
 // Config says how to reach a cluster. Services embed it in their own configuration.
@@ -22,14 +21,8 @@ type Config struct {
 	SASL     SASLConfig `embed:"" prefix:"sasl-"`
 }
 
-// TLSConfig says how connections are encrypted. Files are read when the cluster is opened.
-type TLSConfig struct {
-	Enable     bool   `help:"Encrypt connections to the brokers."`
-	CA         string `help:"File with the certificates to trust; without it, those of the system." placeholder:"FILE"`
-	Cert       string `help:"File with the certificate to show to brokers that ask for one." placeholder:"FILE"`
-	Key        string `help:"File with its key." placeholder:"FILE"`
-	ServerName string `help:"Name to expect in the brokers' certificates; without it, each one's own address."`
-}
+// TLSConfig says how connections are encrypted.
+type TLSConfig = tlsclient.Config
 
 // SASLConfig says how the program proves who it is.
 type SASLConfig struct {
@@ -49,11 +42,8 @@ func (c Config) Check() error {
 			errs = append(errs, fmt.Errorf("kafka broker %q is not host:port: %w", b, err))
 		}
 	}
-	if (c.TLS.Cert == "") != (c.TLS.Key == "") {
-		errs = append(errs, errors.New("kafka TLS: certificate and key come together"))
-	}
-	if !c.TLS.Enable && (c.TLS.CA != "" || c.TLS.Cert != "" || c.TLS.ServerName != "") {
-		errs = append(errs, errors.New("kafka TLS: it is configured and not enabled"))
+	if err := c.TLS.Check(); err != nil {
+		errs = append(errs, fmt.Errorf("kafka TLS: %w", err))
 	}
 	hasUser := c.SASL.Username != "" && c.SASL.Password != ""
 	switch {
@@ -75,31 +65,6 @@ func (c Config) mechanism() string {
 		return "none"
 	}
 	return c.SASL.Mechanism
-}
-
-func (c Config) tlsConfig() (*tls.Config, error) {
-	if !c.TLS.Enable {
-		return nil, nil //nolint:nilnil // no TLS is a configuration
-	}
-	cfg := &tls.Config{MinVersion: tls.VersionTLS12, ServerName: c.TLS.ServerName}
-	if c.TLS.CA != "" {
-		pem, err := os.ReadFile(c.TLS.CA)
-		if err != nil {
-			return nil, fmt.Errorf("kafka TLS: reading the CA: %w", err)
-		}
-		cfg.RootCAs = x509.NewCertPool()
-		if !cfg.RootCAs.AppendCertsFromPEM(pem) {
-			return nil, fmt.Errorf("kafka TLS: %s holds no certificate", c.TLS.CA)
-		}
-	}
-	if c.TLS.Cert != "" {
-		pair, err := tls.LoadX509KeyPair(c.TLS.Cert, c.TLS.Key)
-		if err != nil {
-			return nil, fmt.Errorf("kafka TLS: %w", err)
-		}
-		cfg.Certificates = []tls.Certificate{pair}
-	}
-	return cfg, nil
 }
 
 func (c Config) saslMechanism() (sasl.Mechanism, error) {

@@ -31,9 +31,11 @@ func TestConfigCheck(t *testing.T) {
 		cfg  Config
 		want []string // parts of the error, none: it is right
 	}{
-		"plaintext":            {good, nil},
-		"TLS":                  {with(func(c *Config) { c.TLS.Enable = true }), nil},
-		"TLS with everything":  {with(func(c *Config) { c.TLS = TLSConfig{true, "ca", "cert", "key", "name"} }), nil},
+		"plaintext": {good, nil},
+		"TLS":       {with(func(c *Config) { c.TLS.Enable = true }), nil},
+		"TLS with everything": {with(func(c *Config) {
+			c.TLS = TLSConfig{Enable: true, CA: "ca", Cert: "cert", Key: "key", ServerName: "name"}
+		}), nil},
 		"SCRAM without TLS":    {with(func(c *Config) { c.SASL = SASLConfig{"scram-sha-512", "u", "p"} }), nil},
 		"PLAIN with TLS":       {with(func(c *Config) { c.TLS.Enable = true; c.SASL = SASLConfig{"plain", "u", "p"} }), nil},
 		"mechanism none":       {with(func(c *Config) { c.SASL.Mechanism = "none" }), nil},

@@ -1,14 +1,13 @@
 package redisconn
 
 import (
-	"crypto/tls"
-	"crypto/x509"
 	"errors"
 	"fmt"
 	"net"
-	"os"
 	"regexp"
 	"time"
+
+	"github.com/linkpulse/linkpulse/pkg/tlsclient"
 )
 
 // Config says how to reach Redis. Services embed it in their own configuration.
@@ -26,14 +25,8 @@ type Config struct {
 	TLS              TLSConfig     `embed:"" prefix:"tls-"`
 }
 
-// TLSConfig says how connections are encrypted. Files are read when the connection is opened.
-type TLSConfig struct {
-	Enable     bool   `help:"Encrypt connections to Redis."`
-	CA         string `help:"File with the certificates to trust; without it, those of the system." placeholder:"FILE"`
-	Cert       string `help:"File with the certificate to show to servers that ask for one." placeholder:"FILE"`
-	Key        string `help:"File with its key." placeholder:"FILE"`
-	ServerName string `help:"Name to expect in the servers' certificates; without it, each one's own address."`
-}
+// TLSConfig says how connections are encrypted.
+type TLSConfig = tlsclient.Config
 
 // A brace would begin the part of a key that Redis Cluster hashes, which is ours.
 var validPrefix = regexp.MustCompile(`^[A-Za-z0-9._:-]{1,64}$`)
@@ -79,36 +72,8 @@ func (c Config) Check() error {
 	if c.SentinelPassword != "" && c.MasterName == "" {
 		errs = append(errs, errors.New("redis: a password for the Sentinels and no name of a master"))
 	}
-	if (c.TLS.Cert == "") != (c.TLS.Key == "") {
-		errs = append(errs, errors.New("redis TLS: certificate and key come together"))
-	}
-	if !c.TLS.Enable && (c.TLS.CA != "" || c.TLS.Cert != "" || c.TLS.ServerName != "") {
-		errs = append(errs, errors.New("redis TLS: it is configured and not enabled"))
+	if err := c.TLS.Check(); err != nil {
+		errs = append(errs, fmt.Errorf("redis TLS: %w", err))
 	}
 	return errors.Join(errs...)
-}
-
-func (c Config) tlsConfig() (*tls.Config, error) {
-	if !c.TLS.Enable {
-		return nil, nil //nolint:nilnil // no TLS is a configuration
-	}
-	cfg := &tls.Config{MinVersion: tls.VersionTLS12, ServerName: c.TLS.ServerName}
-	if c.TLS.CA != "" {
-		pem, err := os.ReadFile(c.TLS.CA)
-		if err != nil {
-			return nil, fmt.Errorf("redis TLS: reading the CA: %w", err)
-		}
-		cfg.RootCAs = x509.NewCertPool()
-		if !cfg.RootCAs.AppendCertsFromPEM(pem) {
-			return nil, fmt.Errorf("redis TLS: %s holds no certificate", c.TLS.CA)
-		}
-	}
-	if c.TLS.Cert != "" {
-		pair, err := tls.LoadX509KeyPair(c.TLS.Cert, c.TLS.Key)
-		if err != nil {
-			return nil, fmt.Errorf("redis TLS: %w", err)
-		}
-		cfg.Certificates = []tls.Certificate{pair}
-	}
-	return cfg, nil
 }

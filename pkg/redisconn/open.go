@@ -51,9 +51,9 @@ func Open(cfg Config, opts ...Option) (*Client, error) {
 	if err := cfg.Check(); err != nil {
 		return nil, fmt.Errorf("opening redis: %w", err)
 	}
-	tlsConfig, err := cfg.tlsConfig()
+	tlsConfig, err := cfg.TLS.Load()
 	if err != nil {
-		return nil, fmt.Errorf("opening redis: %w", err)
+		return nil, fmt.Errorf("opening redis: TLS: %w", err)
 	}
 	c := &Client{
 		cfg: cfg, log: zap.NewNop(), dial: (&net.Dialer{KeepAlive: keepAlive}).DialContext, attempts: func(error, time.Duration) {},
