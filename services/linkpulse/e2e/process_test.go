@@ -57,8 +57,8 @@ func newProcess(t *testing.T, dir, program, name string, args ...string) *proces
 
 func (p *process) url() string { return "http://" + p.addr }
 
-// start starts it and waits until it is ready.
-func (p *process) start(t *testing.T) {
+// launch starts it.
+func (p *process) launch(t *testing.T) {
 	t.Helper()
 	p.cmd = exec.Command(p.program, p.args...)
 	p.cmd.Env = []string{"PATH=" + os.Getenv("PATH")}
@@ -66,6 +66,12 @@ func (p *process) start(t *testing.T) {
 	if err := p.cmd.Start(); err != nil {
 		t.Fatalf("starting %s: %v", p.name, err)
 	}
+}
+
+// start starts it and waits until it is ready.
+func (p *process) start(t *testing.T) {
+	t.Helper()
+	p.launch(t)
 	ctx, cancel := context.WithTimeout(t.Context(), soon)
 	defer cancel()
 	for !p.isReady(ctx) {

@@ -29,6 +29,7 @@ import (
 type fleet struct {
 	kafka      container
 	redis      *redistest.Redis
+	lines      []*line // to redis: of the tallies, and of the gateways
 	deployment deployment.Record
 	ingest     *process   // takes clicks only
 	twins      []*process // two more that take clicks, at rest
@@ -54,15 +55,21 @@ func TestTotalsOnRealParts(t *testing.T) {
 		{"nothing", func(t *testing.T) { pause(t.Context(), time.Second) }},
 		{"ingest is killed in mid-batch", f.killIngest},
 		{"a tally is killed", f.killTally},
+		{"a tally is killed in every exchange with redis", f.killTallyEverywhere},
 		{"redis is killed and comes back as it was a while ago", f.killRedis},
 		{"redis is emptied", func(t *testing.T) { f.redis.FlushAll(t) }},
 		{"redis stands still", f.freezeRedis},
+		{"redis is slow", f.slowRedis},
+		{"redis is made a replica", f.demoteRedis},
+		{"redis has no memory left", f.starveRedis},
 		{"a tally stands still for longer than its session, and goes on", f.freezeTally},
 		{"the leader is killed and comes back", f.killBroker},
 		{"a gateway is killed", f.killGateway},
 		{"a gateway with two thousand dashboards is killed", f.killCrowded},
 		{"three ingests are told the same at once", f.tellThree},
 		{"every part is replaced by a new one", f.roll},
+		{"every part is replaced, seen from outside", f.replace},
+		{"there is ten times the load", f.tenTimes},
 		{"the disk of redis is full", f.fillRedis},
 	} {
 		if !t.Run(c.name, func(t *testing.T) {
@@ -80,6 +87,9 @@ func TestTotalsOnRealParts(t *testing.T) {
 	}
 	if err := history.Error(violations); err != nil {
 		t.Fatal(err)
+	}
+	if !t.Run("the topic is deleted and created anew", f.recreate) {
+		return
 	}
 	t.Run("what retention has cut is not guessed", func(t *testing.T) { f.cutLog(t, log) })
 	t.Run("what retention has cut before it was tallied is told", f.cutWhileAway)
@@ -111,12 +121,13 @@ func newFleet(t *testing.T) *fleet {
 	f.epoch = store.Epoch(f.deployment.Epoch, totals.RuleOf(f.deployment.Fold()))
 
 	dir := build(t)
-	kafka, redis := "--kafka-brokers="+f.kafka.Addrs[0], "--redis-addrs="+f.redis.Addr
+	f.lines = []*line{newLine(t, f.redis.Addr), newLine(t, f.redis.Addr)}
+	kafka, redis := "--kafka-brokers="+f.kafka.Addrs[0], func(i int) string { return "--redis-addrs=" + f.lines[i].addr }
 	f.ingest = newProcess(t, dir, "ingest", "ingest", kafka, "--tally=off", "--auth=off")
 	for i := range 2 {
 		f.twins = append(f.twins, newProcess(t, dir, "ingest", fmt.Sprint("twin-", i), kafka, "--tally=off", "--auth=off"))
-		f.tallies = append(f.tallies, newProcess(t, dir, "ingest", fmt.Sprint("tally-", i), kafka, redis, "--api=off"))
-		args := append([]string{kafka, redis, "--heartbeat=5s", "--drain=2s"}, f.credential.args()...)
+		f.tallies = append(f.tallies, newProcess(t, dir, "ingest", fmt.Sprint("tally-", i), kafka, redis(0), "--api=off"))
+		args := append([]string{kafka, redis(1), "--heartbeat=5s", "--drain=2s"}, f.credential.args()...)
 		f.gateways = append(f.gateways, newProcess(t, dir, "gateway", fmt.Sprint("gateway-", i), args...))
 	}
 	for _, p := range append(append([]*process{f.ingest}, f.tallies...), f.gateways...) {

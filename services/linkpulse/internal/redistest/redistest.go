@@ -199,3 +199,28 @@ func (r *Redis) answers(ctx context.Context) bool {
 	_, err = conn.Read(answer)
 	return err == nil && string(answer) == "+PONG"
 }
+
+// Demote makes it a replica of nobody that is there: it keeps what it has and refuses writes, until Promote.
+func (r *Redis) Demote(t *testing.T) {
+	t.Helper()
+	r.do(t, func(c rueidis.Client) rueidis.Completed { return c.B().Replicaof().Host("127.0.0.1").Port(1).Build() })
+}
+
+// Promote makes it a master again.
+func (r *Redis) Promote(t *testing.T) {
+	t.Helper()
+	r.do(t, func(c rueidis.Client) rueidis.Completed { return c.B().Replicaof().No().One().Build() })
+}
+
+// Starve leaves it no memory for anything more, and lets it evict nothing, until Feed.
+func (r *Redis) Starve(t *testing.T) {
+	t.Helper()
+	r.set(t, "maxmemory-policy", "noeviction")
+	r.set(t, "maxmemory", "1")
+}
+
+// Feed gives it as much memory as there is.
+func (r *Redis) Feed(t *testing.T) {
+	t.Helper()
+	r.set(t, "maxmemory", "0")
+}
