@@ -136,11 +136,6 @@ func (f *fleet) rebuild(t *testing.T) {
 	if err != nil {
 		t.Fatalf("%v\n%s%s", err, out.bytes(), log.bytes())
 	}
-	store, err := totals.Open(cfg)
-	if err != nil {
-		t.Fatal(err)
-	}
-	t.Cleanup(store.Close)
 	f.deployment.Epoch++
-	f.epoch = store.Epoch(f.deployment.Epoch, totals.RuleOf(f.deployment.Fold()))
+	f.epoch = f.totals.Epoch(f.deployment.Epoch, totals.RuleOf(f.deployment.Fold()))
 }

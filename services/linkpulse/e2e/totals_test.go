@@ -39,6 +39,7 @@ type fleet struct {
 	credential credential
 	dashboards []*dashboard
 	recorder   history.Recorder
+	totals     *totals.Store
 	epoch      *totals.Epoch
 }
 
@@ -118,6 +119,7 @@ func newFleet(t *testing.T) *fleet {
 		t.Fatal(err)
 	}
 	t.Cleanup(store.Close)
+	f.totals = store
 	f.epoch = store.Epoch(f.deployment.Epoch, totals.RuleOf(f.deployment.Fold()))
 
 	dir := build(t)
