@@ -9,6 +9,7 @@ import (
 	"net/http"
 	"slices"
 	"strings"
+	"time"
 
 	"github.com/linkpulse/linkpulse/pkg/wire"
 )
@@ -50,13 +51,18 @@ func (a *attacker) badTokens() error {
 func (a *attacker) sharedToken() error {
 	in := make(chan *rawClient, a.n)
 	err := each(a.n, func(int) error {
-		c, status, code, err := a.knock(a.from, "/ws", "Authorization: Bearer "+a.token("mallory-shares", "*"))
-		if c != nil {
-			in <- c
-		} else if err == nil && !isBusy(status, code) && (status != http.StatusTooManyRequests || code != "subject") {
-			err = fmt.Errorf("refused with %d %s", status, code)
+		for end := time.Now().Add(hang); ; time.Sleep(100 * time.Millisecond) {
+			c, status, code, err := a.knock(a.from, "/ws", "Authorization: Bearer "+a.token("mallory-shares", "*"))
+			switch {
+			case c != nil:
+				in <- c
+				return nil
+			case err != nil || status == http.StatusTooManyRequests && code == "subject":
+				return err
+			case !isBusy(status, code) || time.Now().After(end):
+				return fmt.Errorf("refused with %d %s", status, code)
+			}
 		}
-		return err
 	})
 	close(in)
 	for c := range in {

@@ -282,7 +282,7 @@ func (s *siege) round(part int) {
 }
 
 // footprint is what a process has.
-type footprint struct{ goroutines, descriptors, heap int }
+type footprint struct{ goroutines, descriptors, heap, clicks int }
 
 func (f footprint) String() string {
 	return fmt.Sprintf("%d goroutines, %d descriptors, %d KiB", f.goroutines, f.descriptors, f.heap>>10)
@@ -299,9 +299,9 @@ func goroutines() (n int) {
 	return n
 }
 
-// heapMargin is what of the heap may be there that was not: the log keeps every click of the siege, and maps that had many
-// entries keep their tables.
-const heapMargin = 3 << 20
+// What of the heap may be there that was not: maps that had many entries keep their tables, and the log, which is in this
+// process too, keeps every click.
+const heapMargin, heapPerClick = 2 << 20, 1 << 10
 
 // settle waits until only the honest dashboard is connected, and what there is is as before.
 func (s *siege) settle(before *footprint) (now footprint) {
@@ -315,11 +315,15 @@ func (s *siege) settle(before *footprint) (now footprint) {
 		runtime.GC() // finalizers and pools take two
 		var m runtime.MemStats
 		runtime.ReadMemStats(&m)
-		now = footprint{goroutines(), len(entries), int(m.HeapAlloc)}
+		now = footprint{goroutines: goroutines(), descriptors: len(entries), heap: int(m.HeapAlloc)}
+		for _, n := range s.told {
+			now.clicks += int(n)
+		}
 		open, plain := s.service.ws.Open(), s.metric("linkpulse_http_connections", "")
 		calm := open == 1 && plain == 0
 		if before != nil {
-			calm = calm && now.goroutines <= before.goroutines && now.descriptors <= before.descriptors && now.heap <= before.heap+heapMargin
+			calm = calm && now.goroutines <= before.goroutines && now.descriptors <= before.descriptors &&
+				now.heap <= before.heap+heapMargin+(now.clicks-before.clicks)*heapPerClick
 		}
 		if calm {
 			return now
