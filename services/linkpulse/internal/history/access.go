@@ -20,8 +20,8 @@ const (
 	RuleGrant Rule = "a client is told of a link that its grant does not cover"
 	// RuleNotice: what a refresh does not cover any more is said to have ended, before the answer to the refresh.
 	RuleNotice Rule = "a refresh has ended a subscription without a word"
-	// RuleEnded: once a pass has expired or was revoked, its client hears of no link.
-	RuleEnded Rule = "a client is told of a link, or let in, when its pass is good no more"
+	// RuleEnded: once a pass has expired or was revoked, its client hears nothing more, be it only a heartbeat.
+	RuleEnded Rule = "a client is told something, or let in, when its pass is good no more"
 	// RuleForged: nobody is let in by a pass that is none.
 	RuleForged Rule = "somebody is let in with a pass that is none"
 	// RuleSubject: a connection is one subject's for all of its life.
@@ -95,6 +95,10 @@ func (c *checker) judgeAccess(i int, e Event) {
 		c.judgeAdmitted(i, e)
 	case Subscribed, Update, Syncing:
 		c.judgeTold(i, e, v)
+	case Heartbeat:
+		if v != nil { // it tells nobody anything, but that the connection goes on
+			c.judgeEnded(i, e, v)
+		}
 	case Read:
 		if e.Connection != "" { // else it is of a store, which asks nobody
 			c.judgeTold(i, e, v)
@@ -170,6 +174,9 @@ func (c *checker) judgeTold(i int, e Event, v *visit) {
 }
 
 func (c *checker) judgeEnded(i int, e Event, v *visit) {
+	if len(v.pass.Links) == 0 {
+		return // it never began
+	}
 	if ends := v.pass.ExpiresAt.Add(Leeway); !v.since.Before(ends) {
 		c.report(RuleEnded, i, "%v; it was said at %s or later, and the pass ended at %s", e, clock(v.since), clock(ends))
 	}

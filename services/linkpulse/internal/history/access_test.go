@@ -125,6 +125,11 @@ func TestPlantedIntrusions(t *testing.T) {
 			e.Kind = Subscribed
 			w.events = append(w.events, beat, e)
 		}},
+		"a connection goes on that is told nothing but that": {RuleEnded, func(w *world) {
+			e, a := w.guarded()
+			e.Kind, e.CompleteTo, e.NotBefore = Heartbeat, time.UnixMilli(0), a.Pass.ExpiresAt.Add(Leeway)
+			w.events = append(w.events, e)
+		}},
 		"a revoked token opens a gateway": {RuleEnded, func(w *world) {
 			_, a := w.guarded()
 			a.NotBefore = heeded()
