@@ -66,6 +66,7 @@ func cutOff(t *testing.T, fromStart bool, fault simnet.Fault, lasts time.Duratio
 		})
 	}
 	d := newDashboard("dashboard", []string{link}, w.stack.Gateways()[:1], w.net.Host("dashboard").Dial, &w.recorder)
+	d.papers = w.newPapers(d.name, d.links, w.rng)
 	w.people.Go(func() {
 		pause(ctx, lasts/2)
 		d.run(ctx)

@@ -4,8 +4,6 @@ import (
 	"context"
 	"fmt"
 	"net"
-	"net/http"
-	"strings"
 	"sync"
 	"time"
 
@@ -33,6 +31,8 @@ type dashboard struct {
 	backOff func(n int) time.Duration
 	// fickle says, after each message, whether to leave a link and to come back to it; nil is never.
 	fickle func() bool
+	// papers say who it is; nil where nobody asks.
+	papers *papers
 
 	mu          sync.Mutex // guards what follows
 	shown       map[string]click.Count
@@ -89,24 +89,17 @@ func (d *dashboard) leave() {
 
 // watch holds one connection. heard tells whether the gateway said anything.
 func (d *dashboard) watch(ctx context.Context, gateway string) (heard bool, err error) {
-	transport := &http.Transport{DialContext: d.dial}
-	defer transport.CloseIdleConnections()
 	dialCtx, cancel := context.WithTimeout(ctx, 10*time.Second)
 	defer cancel()
-	url := "ws" + strings.TrimPrefix(gateway, "http") + "/ws"
-	ws, _, err := websocket.Dial(dialCtx, url, &websocket.DialOptions{ //nolint:bodyclose // Dial leaves no body to close
-		HTTPClient: &http.Client{Transport: transport}, HTTPHeader: d.credential.header(),
-	})
-	if err != nil {
-		return false, err
-	}
-	defer func() { _ = ws.CloseNow() }()
-	ws.SetReadLimit(wire.MaxServerMessage)
-
 	d.mu.Lock()
 	d.connections++
 	c := &connection{dashboard: d, gateway: gateway, name: fmt.Sprintf("%s/%d", d.name, d.connections), silence: 10 * time.Second}
 	d.mu.Unlock()
+	ws, err := c.enter(dialCtx)
+	if err != nil {
+		return false, err
+	}
+	defer func() { _ = ws.CloseNow() }()
 	d.update(func() { d.gateway = gateway })
 	defer d.update(func() { d.gateway = "" })
 
@@ -122,6 +115,9 @@ func (d *dashboard) watch(ctx context.Context, gateway string) (heard bool, err 
 		}
 		c.heard = true
 		if err := c.handle(message); err != nil {
+			return true, err
+		}
+		if err := c.refresh(ctx, ws); err != nil {
 			return true, err
 		}
 		if d.fickle != nil && d.fickle() {
@@ -204,6 +200,8 @@ type connection struct {
 	epoch     int64
 	silence   time.Duration // after which the peer is dead
 	heard     bool
+	door      *door     // nil where nobody asks who it is
+	refreshAt time.Time // when to show the next token
 }
 
 func (c *connection) read(ctx context.Context, ws *websocket.Conn) (wire.ServerMessage, error) {
@@ -221,6 +219,7 @@ func (c *connection) handle(message wire.ServerMessage) error {
 	case wire.Ready:
 		c.epoch = m.Epoch
 		c.silence = wire.SilenceBeats * time.Duration(m.HeartbeatMs) * time.Millisecond
+		c.admitted()
 	case wire.Subscribed:
 		for _, l := range m.Links {
 			c.told(history.Subscribed, l.Link, click.Count{Epoch: c.epoch, Seq: l.Seq, Count: l.Count, Bots: l.Bots}, 0)
@@ -237,10 +236,13 @@ func (c *connection) handle(message wire.ServerMessage) error {
 		if m.CompleteTo > 0 {
 			c.dashboard.recorder.Add(history.Event{
 				Kind: history.Heartbeat, Client: c.dashboard.name, Gateway: c.gateway, Connection: c.name,
-				CompleteTo: time.UnixMilli(m.CompleteTo),
+				CompleteTo: time.UnixMilli(m.CompleteTo), NotBefore: time.UnixMilli(m.At),
 			})
 		}
 	case wire.Error:
+		if c.door != nil {
+			c.dashboard.papers.lose()
+		}
 		return fmt.Errorf("the gateway says %s: %s", m.Code, m.Message)
 	}
 	return nil

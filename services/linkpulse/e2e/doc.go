@@ -13,6 +13,11 @@
 //	go test ./e2e -run TestSimulation -seeds 5000
 //	go test ./e2e -run TestSimulation -seed 4711 -count 50 -failfast -v
 //
+// Everybody in a simulation shows tokens, by keys that follow from the seed. Dashboards come in by each of the three ways, and
+// refresh all the time where their tokens are good for seconds. Beside them are adversaries, who ask for the links of others,
+// show what is forged, expired, revoked, used up or somebody else's, refresh to less and ask for more, flood, and do not read
+// (file attack_test.go). Nothing that they do judges anything: the checker does, by what everybody heard.
+//
 // TestEmbedded and TestKafka run one suite of cases over real sockets, on the embedded broker and on Apache Kafka in
 // containers.
 //

@@ -24,6 +24,7 @@ func TestEpochUnderLoad(t *testing.T) {
 			w.start()
 			w.watch()
 			w.observe()
+			w.intrude()
 			wait := w.visit()
 			pause(t.Context(), 10*time.Second+w.seconds(10))
 			w.beginEpoch()
@@ -38,8 +39,10 @@ func newWorld(t *testing.T, seed uint64) *world {
 	w := &world{
 		t: t, net: simnet.New(seed), rng: rand.New(rand.NewPCG(seed, 0)), log: &lines{}, restarting: make(chan struct{}, 1),
 		slowed: make(map[string]bool),
-		links:  []string{"x7Kp2", "a3bZ9", "jobs", "docs", "launch"}, quiet: []string{"podcast", "changelog"},
+		links:  []string{"x7Kp2", "a3bZ9", "jobs", "acme:x", "acme:y"}, quiet: []string{"podcast", "acme", "acme2:x", "ACME:x"},
+		strange: []string{"acme2:nothing", "acmf", "job", "jobs2", "X7KP2", "nobody:clicks"},
 	}
+	w.issuer, w.started = newIssuer(t, w.rng), make(chan string, 8)
 	w.epoch.Store(record().Epoch)
 	return w
 }

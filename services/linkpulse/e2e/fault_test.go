@@ -218,7 +218,13 @@ func (w *world) gatewayRestart() fault {
 	i, down := w.gateway(), w.seconds(5)
 	return fault{fmt.Sprintf("gateway %d is restarted, %v down", i, down), func(w *world) {
 		w.restart(down, func(ctx context.Context) error { return w.stack.StopGateway(ctx, i) },
-			func(ctx context.Context) error { return w.stack.StartGateway(ctx, i) })
+			func(ctx context.Context) error {
+				select {
+				case w.started <- w.stack.Gateways()[i]:
+				default:
+				}
+				return w.stack.StartGateway(ctx, i)
+			})
 	}}
 }
 

@@ -74,6 +74,7 @@ func (w *recreated) open(ctx context.Context, link int) {
 	for i := range w.stack.Gateways() {
 		name := fmt.Sprintf("dashboard-%d-%d", link, i)
 		d := newDashboard(name, slices.Compact([]string{w.links[0], w.links[link]}), w.stack.Gateways(), w.net.Host(name).Dial, &w.recorder)
+		d.papers = w.newPapers(name, d.links, w.rng)
 		d.first = i
 		w.dashboards = append(w.dashboards, d)
 		w.people.Go(func() { d.run(ctx) })

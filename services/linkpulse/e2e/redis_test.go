@@ -2,9 +2,7 @@ package e2e
 
 import (
 	"context"
-	"encoding/json"
 	"fmt"
-	"io"
 	"math/rand/v2"
 	"net/http"
 	"strings"
@@ -40,9 +38,10 @@ func (w *world) observe() {
 		transport := &http.Transport{DialContext: w.net.Host("poller").Dial}
 		defer transport.CloseIdleConnections()
 		poller := &http.Client{Transport: transport, Timeout: 5 * time.Second}
-		for ctx.Err() == nil {
+		papers := w.newPapers("poller", w.links, other)
+		for n := 0; ctx.Err() == nil; n++ {
 			gateways := w.stack.Gateways()
-			w.poll(ctx, poller, gateways[other.IntN(len(gateways))])
+			w.poll(ctx, poller, gateways[other.IntN(len(gateways))], inquiry{name: fmt.Sprint("poll-", n), client: "poller", token: papers.show()}, papers)
 			pause(ctx, time.Duration(other.Int64N(int64(3*time.Second))))
 		}
 	})
@@ -94,35 +93,17 @@ func (w *world) storedEnds(ctx context.Context) []int64 {
 }
 
 // poll records what a gateway answers over plain HTTP.
-func (w *world) poll(ctx context.Context, poller *http.Client, gateway string) {
-	req, err := http.NewRequestWithContext(ctx, http.MethodGet, gateway+"/v1/counts?links="+strings.Join(w.links, ","), http.NoBody)
-	if err != nil {
-		return
-	}
-	resp, err := poller.Do(req)
+func (w *world) poll(ctx context.Context, poller *http.Client, gateway string, q inquiry, papers *papers) {
+	q.at = time.Now()
+	answer, err := inquire(ctx, poller, http.MethodGet, gateway+"/v1/counts?links="+strings.Join(w.links, ","), q.token.text, "")
 	if err != nil {
 		return // it is away
 	}
-	defer resp.Body.Close()
-	body, err := io.ReadAll(resp.Body)
-	if err != nil || resp.StatusCode != http.StatusOK {
-		return
+	if answer.status == http.StatusUnauthorized { // everybody's tokens were revoked
+		papers.lose()
 	}
-	var answer struct {
-		Epoch int64
-		Links []struct {
-			Link             string
-			Count, Bots, Seq int64
-		}
-	}
-	if err := json.Unmarshal(body, &answer); err != nil {
-		w.t.Errorf("%s answered %s: %v", gateway, body, err)
-		return
-	}
-	for _, l := range answer.Links {
-		w.recorder.Add(history.Event{Kind: history.Read, Link: l.Link, Gateway: gateway, Count: click.Count{
-			Epoch: answer.Epoch, Seq: l.Seq, Count: l.Count, Bots: l.Bots,
-		}})
+	if err := q.counts(&w.recorder, gateway, w.links, answer); err != nil {
+		w.t.Error(err)
 	}
 }
 
@@ -148,7 +129,10 @@ func (w *world) redisBack() fault {
 		restore := (&totalstest.Redis{Miniredis: w.stack.Redis().Server()}).Backup()
 		w.faults.Go(func() {
 			pause(w.t.Context(), age)
-			w.offline(down, restore)
+			w.offline(down, func() {
+				restore()
+				w.recorder.Add(history.Event{Kind: history.Restored})
+			})
 		})
 	}}
 }

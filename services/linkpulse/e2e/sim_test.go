@@ -22,6 +22,7 @@ import (
 
 	"github.com/linkpulse/linkpulse/pkg/deployment"
 	"github.com/linkpulse/linkpulse/pkg/fold"
+	"github.com/linkpulse/linkpulse/pkg/kafkalog"
 	"github.com/linkpulse/linkpulse/services/linkpulse/internal/broker"
 	"github.com/linkpulse/linkpulse/services/linkpulse/internal/history"
 	"github.com/linkpulse/linkpulse/services/linkpulse/internal/simnet"
@@ -74,6 +75,11 @@ type world struct {
 	epoch      atomic.Int64 // that stands
 	links      []string     // watched by dashboards
 	quiet      []string     // watched by passers-by only
+	strange    []string     // that nobody ever clicks
+	issuer     *issuer
+	operator   *kafkalog.Cluster // of whoever revokes tokens; nil where nobody does
+	dead       graveyard
+	started    chan string // gateways that are about to start, by their URL; bound 8, those beyond are left in peace
 	dashboards []*dashboard
 	people     sync.WaitGroup // dashboards
 	stopPeople context.CancelFunc
@@ -106,6 +112,7 @@ func simulate(t *testing.T, seed uint64) {
 	w.start()
 	w.watch()
 	w.observe()
+	w.intrude()
 	w.breakThings(w.visit())
 	w.heal()
 	log := w.stop()
@@ -151,7 +158,7 @@ func (w *world) start() {
 		GatewayAddrs: []string{"127.0.0.1:8081", "127.0.0.1:8082"},
 		Heartbeat:    simHeartbeat,
 		Drain:        2 * time.Second,
-		GatewayArgs:  w.gatewayArgs,
+		GatewayArgs:  slices.Concat(w.issuer.settings, w.gatewayArgs),
 	}
 	s, err := stack.Start(w.t.Context(), cfg)
 	if err != nil {
@@ -188,6 +195,7 @@ func (w *world) newDashboard(name string, rng *rand.Rand) *dashboard {
 	rng.Shuffle(len(links), func(i, j int) { links[i], links[j] = links[j], links[i] })
 	d := newDashboard(name, links[:1+rng.IntN(len(links))], w.stack.Gateways(), host.Dial, &w.recorder)
 	d.first = rng.IntN(2)
+	d.papers = w.newPapers(name, d.links, rng)
 	own := rand.New(rand.NewPCG(rng.Uint64(), 0))
 	d.backOff = func(n int) time.Duration {
 		return time.Duration(own.Int64N(int64(100*time.Millisecond) << min(n, 5)))
@@ -202,6 +210,7 @@ func (w *world) passBy(ctx context.Context, name string, rng *rand.Rand) {
 	for n := 0; ctx.Err() == nil; n++ {
 		d := w.newDashboard(fmt.Sprint(name, ".", n), rng)
 		d.links = append(d.links, w.quiet[rng.IntN(len(w.quiet))])
+		d.papers.links = d.links
 		look, stop := context.WithTimeout(ctx, time.Duration(rng.Int64N(int64(5*time.Second))))
 		d.run(look)
 		stop()
@@ -258,6 +267,9 @@ func (w *world) stop() history.Log {
 	w.people.Wait()
 	ctx, cancel := context.WithTimeout(context.WithoutCancel(w.t.Context()), 2*time.Minute)
 	defer cancel()
+	if w.operator != nil {
+		w.operator.Close()
+	}
 	ends := w.storedEnds(ctx)
 	if err := w.stack.StopIngest(ctx); err != nil { // it alone writes
 		w.t.Errorf("stopping ingest: %v", err)
@@ -296,7 +308,10 @@ func (w *world) notVacuous() {
 	for _, e := range w.recorder.Events() {
 		seen[e.Kind]++
 	}
-	for _, kind := range []history.Kind{history.Acked, history.Subscribed, history.Update, history.Heartbeat, history.Shown, history.Read} {
+	for _, kind := range []history.Kind{
+		history.Acked, history.Subscribed, history.Update, history.Heartbeat, history.Shown, history.Read,
+		history.Admitted, history.Asked, history.Denied, history.Revoked,
+	} {
 		if seen[kind] == 0 {
 			w.t.Errorf("the history has no %q: %v", kind, seen)
 		}
