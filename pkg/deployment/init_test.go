@@ -20,11 +20,20 @@ func (w *world) records() int64 {
 	return w.fake.PartitionInfo(deployment.ControlTopic, 0).HighWatermark
 }
 
+// raceToControl makes callers that write to the control topic do so at once: nobody's record is taken at the first attempt,
+// so that all have read the topic before one is.
+func raceToControl(fake *kfake.Cluster, callers int) {
+	fake.Fault(kfake.Fault{
+		Keys: []kmsg.Key{kmsg.Produce}, Topic: deployment.ControlTopic, Err: kerr.NotLeaderForPartition, Count: callers,
+	})
+}
+
 // Of several that initialise at once, one decides for all: whoever wanted the same is content, whoever did not is told,
 // and what stands, and what compaction leaves, is what all were told.
 func TestInitsAtOnceThatDiffer(t *testing.T) {
 	inWorld(t, func(w *world) {
 		const callers = 6
+		raceToControl(w.fake, callers)
 		var records [callers]deployment.Record
 		var errs [callers]error
 		window := func(caller int) int64 { return int64(100 + caller/2) } // two of each
