@@ -13,8 +13,9 @@ import (
 const (
 	// idle is how soon a worker without clicks asks the store where the totals are.
 	idle = time.Second
-	// applyEvery is the least time between two batches that are not full. Nobody waits for totals: gateways add what the
-	// log has beyond them. So a quarter of a second later costs nobody anything, and spares Redis most of the calls.
+	// applyEvery is the time between two batches that are not full, give or take half of it ([rest]). Nobody waits for
+	// totals: gateways add what the log has beyond them. So a quarter of a second later costs nobody anything, and spares
+	// Redis most of the calls.
 	applyEvery = 250 * time.Millisecond
 )
 
@@ -34,7 +35,7 @@ func (w *worker) applyAll(ctx context.Context) error {
 			if err := w.drain(ctx); err != nil {
 				return err
 			}
-			pace.Reset(applyEvery)
+			pace.Reset(rest(w.partition, time.Now())) // not applyEvery: who was late once would stay so
 		case <-timer.C:
 			if err := w.reread(ctx); err != nil {
 				return err

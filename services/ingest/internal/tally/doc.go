@@ -3,8 +3,9 @@
 // Each partition has a worker in whichever ingest the consumer group gave it to. The worker reads where the stored totals
 // are, warms its fold up with the window before that, folds on, and applies what it counts in batches: clicks and the new
 // offset together, or not at all ([totals.Epoch.Apply]). While one batch is being applied the next one grows, so batches
-// are small when little happens and large when much does. A worker that has read all of the log rests for a quarter of a
-// second before it reads on: totals are for links that somebody opens, and gateways have what came since.
+// are small when little happens and large when much does. A worker that has read all of the log rests for about a
+// quarter of a second before it reads on: totals are for links that somebody opens, and gateways have what came since. Each
+// partition does so at a time of its own.
 //
 // # Why it is exact
 //

@@ -12,14 +12,9 @@ import (
 	"github.com/linkpulse/linkpulse/pkg/totals"
 )
 
-const (
-	// rest is how long a worker that has read all of the log lets it grow before it fetches again. What it folded would
-	// only wait to be applied, and the fetches of one click each cost it, and the broker, more than all the rest.
-	rest = applyEvery
-	// lastRead bounds what a worker does that is told to end while it rests: reading what has come meanwhile. A healthy
-	// broker takes milliseconds for it.
-	lastRead = 500 * time.Millisecond
-)
+// lastRead bounds what a worker does that is told to end while it rests: reading what has come meanwhile. A healthy broker
+// takes milliseconds for it.
+const lastRead = 500 * time.Millisecond
 
 // foldAll folds the log from where the fold is and queues what counts from the offset next on, until it cannot be read
 // or ctx ends.
@@ -35,7 +30,7 @@ func (w *worker) foldAll(ctx context.Context, next int64, pause *backoff) error 
 		if len(chunk.Records) == 0 || chunk.Next < chunk.Marks.End {
 			continue
 		}
-		if wait(ctx, rest); ctx.Err() != nil {
+		if wait(ctx, rest(w.partition, time.Now())); ctx.Err() != nil {
 			return w.foldLast(ctx, reader, next)
 		}
 	}
