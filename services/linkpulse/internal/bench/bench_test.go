@@ -85,6 +85,11 @@ func TestPolling(t *testing.T) {
 		_, target := startSystem(t, nil)
 		polling := load
 		polling.Poll = 2 * time.Second
+		memory := int64(10_000_000)
+		target.Probe = func(context.Context, bool) (Usage, error) {
+			memory -= 1_000_000 // the server gives some back
+			return Usage{RSS: memory, Live: memory}, nil
+		}
 		got, err := Run(t.Context(), polling, target)
 		if err != nil {
 			t.Fatal(err)
@@ -94,6 +99,9 @@ func TestPolling(t *testing.T) {
 		}
 		if !near(got.Delivered, 10, 0.01) || got.PollMs != 2000 {
 			t.Errorf("%v answers/s to polls every %d ms, want 10", got.Delivered, got.PollMs)
+		}
+		if got.RSSPerConnection != 0 || got.LivePerConnection != 0 {
+			t.Errorf("a connection takes %d and %d bytes", got.RSSPerConnection, got.LivePerConnection)
 		}
 		var out bytes.Buffer
 		if err := got.Print(&out); err != nil || !strings.Contains(out.String(), "answers to polls, every 2000 ms") {
@@ -360,7 +368,24 @@ func TestResultAsJSON(t *testing.T) {
 	var out bytes.Buffer
 	r := Result{Dashboards: 3, Cores: 0.5, CPUPerFrame: 12.25, RSSPerConnection: 7000, LivePerConnection: 5000}
 	if err := r.Print(&out); err != nil || !strings.Contains(out.String(), "12.2 µs per delivered frame") ||
-		!strings.Contains(out.String(), "7000 bytes resident per connection, 5000 of them") || strings.Contains(out.String(), "MISSING") {
+		!strings.Contains(out.String(), "7000 bytes resident per connection, 5000 bytes of heap") || strings.Contains(out.String(), "MISSING") {
 		t.Fatalf("%v\n%s", err, &out)
+	}
+}
+
+// What is not known of memory is said, and no number stands for it.
+func TestMemoryOfAResult(t *testing.T) {
+	t.Parallel()
+	for want, r := range map[string]Result{
+		"not measured: dashboards that poll":                                        {PollMs: 100, Cores: 0.5},
+		"unknown: the server's process":                                             {},
+		"unknown resident per connection, 5000 bytes of heap and stack in use":      {Cores: 0.5, LivePerConnection: 5000},
+		"7000 bytes resident per connection, unknown of heap and stack in use":      {Cores: 0.5, RSSPerConnection: 7000},
+		"7000 bytes resident per connection, 5000 bytes of heap and stack in use\n": {Cores: 0.5, RSSPerConnection: 7000, LivePerConnection: 5000},
+	} {
+		var out bytes.Buffer
+		if err := r.Print(&out); err != nil || !strings.Contains(out.String(), "memory       "+want) {
+			t.Errorf("%v, want %q in\n%s", err, want, &out)
+		}
 	}
 }

@@ -57,8 +57,9 @@ type Result struct {
 	// knows, since the system ran already.
 	ServerCPUs    []int `json:"server_cpus"`
 	GeneratorCPUs []int `json:"generator_cpus"`
-	// What the server's memory grew by for a connection with its subscriptions, in bytes; 0 where it is unknown. RSS
-	// includes what the handshakes left for the collector, live memory does not.
+	// What the server's memory grew by for a connection with its subscriptions, in bytes. RSS includes what the handshakes
+	// left for the collector, live memory does not. 0 where it is unknown: dashboards that poll leave no subscriptions
+	// behind, and what a few connections add may be less than what the server gives back meanwhile.
 	RSSPerConnection  int64 `json:"rss_bytes_per_connection"`
 	LivePerConnection int64 `json:"live_bytes_per_connection"`
 }
@@ -88,19 +89,18 @@ func (r *run) result(idle, connected, before, after Usage) Result {
 		res.OtherCores = max(0, all-res.Cores-res.GeneratorCores)
 		res.StolenCores = (after.Stolen - before.Stolen).Seconds() / seconds
 	}
-	res.RSSPerConnection = (connected.RSS - idle.RSS) / int64(r.load.Dashboards)
-	res.LivePerConnection = (connected.Live - idle.Live) / int64(r.load.Dashboards)
+	if r.load.Poll == 0 {
+		res.RSSPerConnection = max(0, connected.RSS-idle.RSS) / int64(r.load.Dashboards)
+		res.LivePerConnection = max(0, connected.Live-idle.Live) / int64(r.load.Dashboards)
+	}
 	return res
 }
 
 // Print writes the result for a person.
 func (r *Result) Print(w io.Writer) error {
-	cpu, memory := "unknown: the server's process is not", "unknown: the server's process is not"
+	cpu := "unknown: the server's process is not"
 	if r.Cores > 0 {
 		cpu = fmt.Sprintf("%.1f µs per delivered frame, %.0f µs per click, %.2f cores", r.CPUPerFrame, r.CPUPerClick, r.Cores)
-	}
-	if r.RSSPerConnection != 0 {
-		memory = fmt.Sprintf("%d bytes resident per connection, %d of them heap and stack in use", r.RSSPerConnection, r.LivePerConnection)
 	}
 	machine := "unknown"
 	if r.GeneratorCores > 0 {
@@ -126,9 +126,26 @@ memory       %s
 `,
 		r.Dashboards, r.Links, r.Pool, r.Rate, r.Seconds, r.Clicks, r.Requests, r.Retries, tokens,
 		what, r.Delivered, told, r.P50, r.P99, r.P999, r.Max, r.SenderP50, r.SenderP99, r.SenderP999, cpu, machine,
-		division{server: r.ServerCPUs, generator: r.GeneratorCPUs}, memory)
+		division{server: r.ServerCPUs, generator: r.GeneratorCPUs}, r.memory())
 	if err == nil && r.Missing > 0 {
 		_, err = fmt.Fprintf(w, "MISSING      %d times a dashboard was not told of a click\n", r.Missing)
 	}
 	return err
+}
+
+// memory says what a connection takes.
+func (r *Result) memory() string {
+	size := func(n int64) string {
+		if n == 0 {
+			return "unknown"
+		}
+		return fmt.Sprintf("%d bytes", n)
+	}
+	switch {
+	case r.PollMs > 0:
+		return "not measured: dashboards that poll have no connection of their own"
+	case r.Cores == 0 && r.RSSPerConnection == 0:
+		return "unknown: the server's process is not"
+	}
+	return fmt.Sprintf("%s resident per connection, %s of heap and stack in use", size(r.RSSPerConnection), size(r.LivePerConnection))
 }
