@@ -36,7 +36,7 @@ func (s *Service) newIdentification(deps Deps) (_ *identification, err error) {
 	if err != nil {
 		return nil, err
 	}
-	cfg := credentials.Config{Verifier: i.verifier, Revoked: i.revoked.Revoked, Registry: s.registry}
+	cfg := credentials.Config{Verifier: i.verifier, Revoked: i.revoked.Revoked, Ready: i.revoked.Ready, Registry: s.registry}
 	if s.cfg.Totals != totalsReplay {
 		opts := []redisconn.Option{redisconn.WithLogger(s.log)}
 		if deps.Dial != nil {

@@ -34,6 +34,9 @@ type Config struct {
 	Verifier Verifier
 	// Revoked tells whether an identity was revoked. It is safe for concurrent use.
 	Revoked func(*auth.Identity) bool
+	// Ready tells why that is not known yet, and until it is, whatever is shown is refused for now: a gateway that begins may
+	// be asked before it has read what is revoked. It is safe for concurrent use.
+	Ready func() error
 	// Tickets are nil where there is no Redis.
 	Tickets Tickets
 	// Registry takes the metrics.
@@ -64,6 +67,9 @@ func (c *Checker) Token(ctx context.Context, token string) (*auth.Identity, erro
 }
 
 func (c *Checker) token(ctx context.Context, token string) (*auth.Identity, error) {
+	if err := c.ready(); err != nil {
+		return nil, err
+	}
 	if len(token) > auth.MaxToken {
 		return nil, &auth.RefusedError{Reason: auth.ReasonMalformed, Detail: fmt.Sprintf("the token is longer than %d bytes", auth.MaxToken)}
 	}
@@ -93,6 +99,9 @@ func (c *Checker) ticket(ctx context.Context, ticket, origin string) (*auth.Iden
 	if c.cfg.Tickets == nil {
 		return nil, &auth.RefusedError{Reason: auth.ReasonTicket, Detail: "this gateway has no tickets, because it runs without Redis: show a token"}
 	}
+	if err := c.ready(); err != nil { // and the ticket stays good
+		return nil, err
+	}
 	id, err := c.cfg.Tickets.Redeem(ctx, ticket, origin)
 	if err != nil {
 		return nil, err
@@ -110,6 +119,13 @@ func (c *Checker) Issue(ctx context.Context, id *auth.Identity, origin string) (
 
 // Revoked tells whether an identity was revoked. It does not allocate.
 func (c *Checker) Revoked(id *auth.Identity) bool { return c.cfg.Revoked(id) }
+
+func (c *Checker) ready() error {
+	if c.cfg.Ready() != nil { // which readiness says, to those whom it concerns
+		return &auth.RefusedError{Reason: auth.ReasonKeysAway, Detail: "which tokens are revoked is not known yet: try again later"}
+	}
+	return nil
+}
 
 func (c *Checker) unrevoked(id *auth.Identity) (*auth.Identity, error) {
 	if c.cfg.Revoked(id) {

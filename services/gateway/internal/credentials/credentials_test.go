@@ -26,6 +26,7 @@ type desk struct {
 	ends    time.Time
 	refuse  error
 	revoked map[string]bool
+	unread  error // why what is revoked is not known
 }
 
 func (d *desk) Verify(_ context.Context, token string) (*auth.Identity, error) {
@@ -50,7 +51,7 @@ func newDesk(t *testing.T) (*desk, *Checker, *prometheus.Registry) {
 	t.Helper()
 	d := &desk{asked: map[string]int{}, revoked: map[string]bool{}}
 	registry := prometheus.NewRegistry()
-	c, err := New(Config{Verifier: d, Revoked: d.isRevoked, Tickets: d, Registry: registry})
+	c, err := New(Config{Verifier: d, Revoked: d.isRevoked, Ready: func() error { return d.unread }, Tickets: d, Registry: registry})
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -62,6 +63,28 @@ func reason(err error) auth.Reason {
 		return refused.Reason
 	}
 	return ""
+}
+
+// Until it is known what is revoked nobody is let in, though nothing is wrong with what they show: they may come again with it.
+func TestNobodyBeforeRevocationsAreRead(t *testing.T) {
+	t.Parallel()
+	d, c, _ := newDesk(t)
+	if _, err := c.Token(t.Context(), "anna"); err != nil { // who is remembered from now on
+		t.Fatal(err)
+	}
+	d.unread = errors.New("the brokers are away")
+	for _, name := range []string{"anna", "bert"} {
+		if _, err := c.Token(t.Context(), name); reason(err) != auth.ReasonKeysAway {
+			t.Errorf("the token of %s: %v", name, err)
+		}
+	}
+	if _, err := c.Ticket(t.Context(), "carl", ""); reason(err) != auth.ReasonKeysAway || d.asked["carl"] > 0 {
+		t.Errorf("a ticket: %v, redeemed %d times", err, d.asked["carl"])
+	}
+	d.unread = nil
+	if _, err := c.Ticket(t.Context(), "carl", ""); err != nil {
+		t.Error(err)
+	}
 }
 
 // A token is verified once a minute, however often it is shown, and asked about each time.
@@ -169,7 +192,7 @@ func TestTickets(t *testing.T) {
 	if _, err := c.Ticket(t.Context(), "x", ""); err == nil {
 		t.Fatal("a defect lets somebody in")
 	}
-	none, err := New(Config{Verifier: d, Revoked: d.isRevoked, Registry: prometheus.NewRegistry()})
+	none, err := New(Config{Verifier: d, Revoked: d.isRevoked, Ready: func() error { return nil }, Registry: prometheus.NewRegistry()})
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -212,7 +235,7 @@ func BenchmarkToken(b *testing.B) {
 	if err != nil {
 		b.Fatal(err)
 	}
-	c, err := New(Config{Verifier: verifier, Revoked: func(*auth.Identity) bool { return false }, Registry: prometheus.NewRegistry()})
+	c, err := New(Config{Verifier: verifier, Revoked: func(*auth.Identity) bool { return false }, Ready: func() error { return nil }, Registry: prometheus.NewRegistry()})
 	if err != nil {
 		b.Fatal(err)
 	}
