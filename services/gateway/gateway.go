@@ -39,7 +39,8 @@ import (
 )
 
 const (
-	// requestGrace is how long requests that are no WebSocket may take to end once told to stop: all of them are short.
+	// requestGrace is how long requests that are no WebSocket may take to end once told to stop: all of them are short, but
+	// for those that wait for a ticket, see grace.
 	requestGrace = time.Second
 	// drainMargin is what a drain may take beyond its period: the last dashboards have two seconds to answer the close.
 	drainMargin = 3 * time.Second
@@ -259,7 +260,7 @@ func (s *Service) Run(ctx context.Context) error {
 	defer s.closeStores()
 	tasks := []lifecycle.Task{
 		{Name: "public server", Run: func(work context.Context) error {
-			return httpserver.Serve(work, s.public, s.bounded, requestGrace)
+			return httpserver.Serve(work, s.public, s.bounded, s.grace())
 		}},
 		{Name: "counts", Run: s.count},
 		{Name: "drain", Run: func(work context.Context) error {
@@ -285,6 +286,15 @@ func (s *Service) Run(ctx context.Context) error {
 	s.ws.Wait()
 	s.log.Info("gateway has stopped", zap.Error(err))
 	return err
+}
+
+// grace is how long requests may take to end: one that asks Redis for a ticket, or gives one back, waits for as long as a call
+// of Redis may take. A gateway that stopped sooner would say that it had failed.
+func (s *Service) grace() time.Duration {
+	if s.identify == nil || s.identify.tickets == nil {
+		return requestGrace
+	}
+	return requestGrace + s.cfg.Redis.Timeout
 }
 
 // drain sends the dashboards elsewhere.

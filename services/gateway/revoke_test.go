@@ -81,3 +81,28 @@ func (w *guardedWorld) outside(token, ticket string) {
 		w.t.Errorf("plain HTTP: %d %s", status, body)
 	}
 }
+
+// A gateway that is stopped while somebody waits for a ticket, and Redis does not answer, ends without an error all the same.
+func TestStopWhileRedisHangs(t *testing.T) {
+	t.Parallel()
+	inGuardedWorld(t, nil, func(w *guardedWorld) {
+		token := w.token("anna", "acme:*")
+		w.redis.Mute(true)
+		answered := make(chan int, 1)
+		go func() {
+			defer close(answered) // also where there is no answer
+			status, _ := w.ask(http.MethodPost, "/v1/tickets", token)
+			answered <- status
+		}()
+		time.Sleep(10 * time.Millisecond)
+		stopped := make(chan struct{})
+		go func() {
+			defer close(stopped)
+			w.end()
+		}()
+		if status := <-answered; status != http.StatusServiceUnavailable {
+			w.t.Errorf("a ticket without Redis: %d", status)
+		}
+		<-stopped
+	})
+}
