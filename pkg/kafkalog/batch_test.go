@@ -93,20 +93,21 @@ func TestBatchIsWhatFranzGoReads(t *testing.T) {
 	})
 }
 
-// And what kafka-go reads, by way of the follower's own batch.
+// And what a follower reads, by itself and with kafka-go.
 func TestBatchIsWhatTheFollowerReads(t *testing.T) {
 	t.Parallel()
 	rapid.Check(t, func(t *rapid.T) {
 		msgs := anyMessages(t)
-		got := followed(t, 0, sealed(msgs, session{}, 0))
-		r := fold.Record{}
-		for i, m := range msgs {
-			if !got.Next(&r) || r.Offset != int64(i) || r.TimeMs != m.TimeMs || !bytes.Equal(r.Key, m.Key) || !bytes.Equal(r.Value, m.Value) {
-				t.Fatalf("record %d: %+v, want %+v", i, r, m)
+		for _, got := range []*Batch{followed(t, 0, sealed(msgs, session{}, 0)), followedByName(t, 0, sealed(msgs, session{}, 0))} {
+			r := fold.Record{}
+			for i, m := range msgs {
+				if !got.Next(&r) || r.Offset != int64(i) || r.TimeMs != m.TimeMs || !bytes.Equal(r.Key, m.Key) || !bytes.Equal(r.Value, m.Value) {
+					t.Fatalf("record %d: %+v, want %+v", i, r, m)
+				}
 			}
-		}
-		if got.Next(&r) || got.Marks().Next != int64(len(msgs)) {
-			t.Fatalf("more than was sent: %+v, %+v", r, got.Marks())
+			if got.Next(&r) || got.Marks().Next != int64(len(msgs)) {
+				t.Fatalf("more than was sent: %+v, %+v", r, got.Marks())
+			}
 		}
 	})
 }
@@ -117,8 +118,19 @@ type fataler interface {
 	Fatal(args ...any)
 }
 
-// followed is what a follower at the offset from makes of batches in an answer.
+// followed is what a follower at the offset from makes of batches in an answer of a broker that has topic ids.
 func followed(t fataler, from int64, batches ...[]byte) *Batch {
+	t.Helper()
+	set := bytes.Join(batches, nil)
+	var b Batch
+	if err := b.read(&fetchResponse{set: &set}, from); err != nil {
+		t.Fatal(err)
+	}
+	return &b
+}
+
+// followedByName is that of a broker that has none.
+func followedByName(t fataler, from int64, batches ...[]byte) *Batch {
 	t.Helper()
 	all := bytes.Join(batches, nil)
 	var records protocol.RecordSet
@@ -130,7 +142,7 @@ func followed(t fataler, from int64, batches ...[]byte) *Batch {
 		records.Records = kafka.NewRecordReader()
 	}
 	var b Batch
-	if err := b.read(&kafka.FetchResponse{Records: records.Records}, from); err != nil {
+	if err := b.read(&fetchResponse{FetchResponse: kafka.FetchResponse{Records: records.Records}}, from); err != nil {
 		t.Fatal(err)
 	}
 	return &b

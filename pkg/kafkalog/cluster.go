@@ -29,6 +29,7 @@ type Cluster struct {
 	registry prometheus.Registerer
 	base     kafka.Transport // a template: its settings are copied for each topic
 	conns    connections
+	sets     sync.Pool // of *[]byte: record sets that were read
 
 	// ends with the cluster, and with it the client library's goroutines that look after metadata
 	ctx    context.Context //nolint:containedctx // belongs to no call; Close cancels it

@@ -5,6 +5,8 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"slices"
+	"sync"
 
 	"github.com/segmentio/kafka-go/protocol"
 )
@@ -74,6 +76,21 @@ func (a *answer) read(n int) []byte {
 		clear(b)
 	}
 	return b
+}
+
+// bytes reads n bytes into something of the pool. They are the caller's.
+func (a *answer) bytes(n int64, pool *sync.Pool) *[]byte {
+	into, ok := pool.Get().(*[]byte)
+	if !ok {
+		into = new([]byte)
+	}
+	*into = slices.Grow((*into)[:0], int(n))[:n]
+	if a.err == nil {
+		if _, err := io.ReadFull(&a.r, *into); err != nil {
+			a.err = fmt.Errorf("%w: %w", errAnswer, err)
+		}
+	}
+	return into
 }
 
 func (a *answer) skip(n int64) {

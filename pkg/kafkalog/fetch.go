@@ -1,12 +1,11 @@
 package kafkalog
 
 import (
-	"bufio"
-	"bytes"
 	"context"
 	"encoding/binary"
 	"fmt"
 	"io"
+	"sync"
 
 	"github.com/segmentio/kafka-go"
 	"github.com/segmentio/kafka-go/protocol"
@@ -16,25 +15,25 @@ import (
 
 // fetch asks for what a partition has at an offset: of the topic with the id, or where that is zero of the one that has
 // the name just then.
-func (t *topicClient) fetch(ctx context.Context, id feed.LogID, partition int32, from int64) (*kafka.FetchResponse, error) {
+func (t *topicClient) fetch(ctx context.Context, id feed.LogID, partition int32, from int64) (*fetchResponse, error) {
 	if id.IsZero() {
 		res, err := t.client().Fetch(ctx, &kafka.FetchRequest{
 			Topic: t.name, Partition: int(partition), Offset: from,
 			MinBytes: 1, MaxBytes: fetchBytes, MaxWait: fetchWait,
 		})
-		if err == nil {
-			err = res.Error
+		if err != nil {
+			return nil, err
 		}
-		return res, err
+		return &fetchResponse{FetchResponse: *res}, res.Error
 	}
 	res, err := t.client().Transport.RoundTrip(ctx, t.c.addr, &fetchRequest{
-		topic: t.name, clientID: t.c.base.ClientID, id: id, partition: partition, from: from,
+		topic: t.name, clientID: t.c.base.ClientID, id: id, partition: partition, from: from, sets: &t.c.sets,
 	})
 	if err != nil {
 		return nil, err
 	}
 	got := res.(*fetchResponse) //nolint:forcetypeassert // the answer to that
-	return &got.FetchResponse, got.Error
+	return got, got.Error
 }
 
 // fetchRequest is a fetch by the topic's id, of one partition.
@@ -43,10 +42,14 @@ type fetchRequest struct {
 	id              feed.LogID
 	partition       int32
 	from            int64
+	sets            *sync.Pool // of *[]byte
 }
 
 // fetchResponse is the answer.
-type fetchResponse struct{ kafka.FetchResponse }
+type fetchResponse struct {
+	kafka.FetchResponse         // with records where set is nil
+	set                 *[]byte // the record set in wire form; whoever has read it gives it back to the cluster's pool
+}
 
 // ApiKey implements [protocol.Message].
 //
@@ -92,7 +95,7 @@ func (r *fetchRequest) RawExchange(rw io.ReadWriter) (protocol.Message, error) {
 	}
 	res := new(fetchResponse)
 	if code == 0 {
-		r.decode(a, &res.FetchResponse)
+		r.decode(a, res)
 	} else {
 		res.Error = kafka.Error(code)
 	}
@@ -121,7 +124,7 @@ func (r *fetchRequest) encode() []byte {
 }
 
 // decode reads the answer's only topic.
-func (r *fetchRequest) decode(a *answer, res *kafka.FetchResponse) {
+func (r *fetchRequest) decode(a *answer, res *fetchResponse) {
 	id := feed.LogID(a.id())
 	if n := a.count(); a.err == nil && (n != 1 || id != r.id) {
 		a.err = fmt.Errorf("%w: it is of another topic or of %d partitions", errAnswer, n)
@@ -141,28 +144,5 @@ func (r *fetchRequest) decode(a *answer, res *kafka.FetchResponse) {
 		a.tags()
 	}
 	a.int32() // a replica that is nearer
-	res.Records = a.records(a.count())
-}
-
-// smallest is what the library looks ahead at, in bytes; larger reads go past the buffer.
-const smallest = 64
-
-// records reads n bytes of record batches.
-func (a *answer) records(n int64) kafka.RecordReader {
-	if a.err != nil || n == 0 {
-		return kafka.NewRecordReader()
-	}
-	// The library's reader begins with a length of four bytes, as older versions of the protocol have it.
-	length := binary.BigEndian.AppendUint32(nil, uint32(n)) //nolint:gosec // no more than the answer has
-	rest := io.LimitedReader{R: &a.r, N: n}
-	var set protocol.RecordSet
-	if _, err := set.ReadFrom(bufio.NewReaderSize(io.MultiReader(bytes.NewReader(length), &rest), smallest)); err != nil {
-		a.err = err
-		return nil
-	}
-	a.skip(rest.N)
-	if set.Records == nil {
-		return kafka.NewRecordReader()
-	}
-	return set.Records
+	res.set = a.bytes(a.count(), r.sets)
 }

@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"io"
 	"slices"
+	"sync"
 	"time"
 
 	"github.com/segmentio/kafka-go"
@@ -59,8 +60,8 @@ type Follower struct {
 	batch     Batch
 }
 
-// Close implements [feed.Log]. A follower holds nothing between two fetches.
-func (f *Follower) Close() {}
+// Close implements [feed.Log].
+func (f *Follower) Close() { f.batch.release(&f.c.sets) }
 
 // Fetch returns the records at the cursor and moves it behind them; the batch is valid until the next call. It waits up
 // to half a second for records and answers with none then. An error that wraps [feed.ErrLost] or [feed.ErrBeyondEnd]
@@ -75,6 +76,7 @@ func (f *Follower) Close() {}
 // end until it knows. Where that shows, because the end is below the cursor, AsOf is the beginning of time. Where it
 // does not, what it leaves out follows with the next answers.
 func (f *Follower) Fetch(ctx context.Context) (feed.Batch, error) {
+	f.batch.release(&f.c.sets)
 	t, err := f.c.topic(f.topic)
 	if err != nil {
 		return nil, err
@@ -85,7 +87,7 @@ func (f *Follower) Fetch(ctx context.Context) (feed.Batch, error) {
 	defer cancel()
 	defer context.AfterFunc(ctx, cancel)()
 	id, err := t.id(fetchCtx)
-	var res *kafka.FetchResponse
+	var res *fetchResponse
 	sent := time.Now()
 	if err == nil {
 		res, err = t.fetch(fetchCtx, id, f.partition, f.next)
@@ -128,19 +130,20 @@ func (f *Follower) outOfRange(ctx context.Context) error {
 	}
 }
 
-// Batch is what a fetch brought. It holds copies, so nothing of the connection's buffers is kept. It is used again for the
-// next fetch of its follower.
+// Batch is what a fetch brought. It is used again for the next fetch of its follower.
 type Batch struct {
 	records []recordRef
-	data    []byte
-	at      int // of the next record
+	data    []byte  // what they refer to: set, or copies
+	copies  []byte  // what the library read, one behind the other
+	set     *[]byte // a record set in wire form, which goes back to its pool with the next fetch; nil is none
+	at      int     // of the next record
 	marks   feed.Marks
 }
 
-// recordRef is a record whose key and value lie in the batch's data, one behind the other.
+// recordRef is a record whose key and value lie in the batch's data.
 type recordRef struct {
-	offset, timeMs      int64
-	from, value, behind int
+	offset, timeMs               int64
+	key, keyEnd, value, valueEnd int
 }
 
 // Marks implements [feed.Batch].
@@ -157,21 +160,41 @@ func (b *Batch) Next(r *fold.Record) bool {
 	ref := &b.records[b.at]
 	b.at++
 	r.Offset, r.TimeMs = ref.offset, ref.timeMs
-	r.Key = b.data[ref.from:ref.value:ref.value]
-	r.Value = b.data[ref.value:ref.behind:ref.behind]
+	r.Key = b.data[ref.key:ref.keyEnd:ref.keyEnd]
+	r.Value = b.data[ref.value:ref.valueEnd:ref.valueEnd]
 	return true
 }
 
+// release gives the record set back, and forgets the records in it.
+func (b *Batch) release(to *sync.Pool) {
+	b.records, b.data, b.at = b.records[:0], nil, 0
+	if b.set != nil {
+		to.Put(b.set)
+		b.set = nil
+	}
+}
+
 // read takes the records out of an answer to a fetch at the offset from.
-func (b *Batch) read(res *kafka.FetchResponse, from int64) error {
-	b.records, b.data, b.at = b.records[:0], b.data[:0], 0
+func (b *Batch) read(res *fetchResponse, from int64) error {
+	b.records, b.at = b.records[:0], 0
 	b.marks = feed.Marks{Start: res.LogStartOffset, End: res.HighWatermark, Next: from}
-	if closer, ok := res.Records.(io.Closer); ok {
+	if b.set = res.set; b.set != nil {
+		return b.readSet(*b.set, from)
+	}
+	return b.readLibrary(res.Records, from)
+}
+
+// readLibrary takes the records out of what the client library has read. It copies them: nothing of the library's buffers
+// is kept.
+func (b *Batch) readLibrary(records kafka.RecordReader, from int64) error {
+	b.copies = b.copies[:0]
+	defer func() { b.data = b.copies }()
+	if closer, ok := records.(io.Closer); ok {
 		defer closer.Close()
 	}
-	stream, ok := res.Records.(*protocol.RecordStream)
+	stream, ok := records.(*protocol.RecordStream)
 	if !ok {
-		return b.readRecords(res.Records)
+		return b.copyRecords(records)
 	}
 	if len(stream.Records) > 0 {
 		// An answer begins with the batch that spans the offset that was asked for. Where compaction has removed the end
@@ -188,14 +211,14 @@ func (b *Batch) read(res *kafka.FetchResponse, from int64) error {
 		case *protocol.RecordBatch: // it may have lost all its records, and is kept for its producer's sequence
 			b.marks.Next = max(b.marks.Next, part.Offset()+1)
 		}
-		if err := b.readRecords(part); err != nil {
+		if err := b.copyRecords(part); err != nil {
 			return err
 		}
 	}
 	return nil
 }
 
-func (b *Batch) readRecords(records kafka.RecordReader) error {
+func (b *Batch) copyRecords(records kafka.RecordReader) error {
 	for {
 		r, err := records.ReadRecord()
 		if errors.Is(err, io.EOF) {
@@ -204,15 +227,15 @@ func (b *Batch) readRecords(records kafka.RecordReader) error {
 		if err != nil {
 			return err
 		}
-		ref := recordRef{offset: r.Offset, timeMs: r.Time.UnixMilli(), from: len(b.data)}
-		if b.data, err = appendBytes(b.data, r.Key); err != nil {
+		ref := recordRef{offset: r.Offset, timeMs: r.Time.UnixMilli(), key: len(b.copies)}
+		if b.copies, err = appendBytes(b.copies, r.Key); err != nil {
 			return err
 		}
-		ref.value = len(b.data)
-		if b.data, err = appendBytes(b.data, r.Value); err != nil {
+		ref.keyEnd, ref.value = len(b.copies), len(b.copies)
+		if b.copies, err = appendBytes(b.copies, r.Value); err != nil {
 			return err
 		}
-		ref.behind = len(b.data)
+		ref.valueEnd = len(b.copies)
 		b.records = append(b.records, ref)
 		b.marks.Next = max(b.marks.Next, r.Offset+1)
 	}

@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"io"
 	"strconv"
+	"sync"
 	"testing"
 	"testing/synctest"
 
@@ -146,7 +147,7 @@ func TestExchangesByID(t *testing.T) {
 	t.Parallel()
 	id := feed.LogID{1, 2, 3, 15: 16}
 	records := at(9, sealed([]Message{{Key: []byte("k"), Value: []byte("a")}, {Value: []byte("b")}, {Value: []byte("c")}}, session{}, 0), nil)
-	fetch := &fetchRequest{topic: topic, clientID: "client", id: id, partition: 7, from: 9}
+	fetch := &fetchRequest{topic: topic, clientID: "client", id: id, partition: 7, from: 9, sets: new(sync.Pool)}
 	ask := &idRequest{topic: topic, clientID: "client"}
 	for _, tc := range []struct {
 		name   string
@@ -156,7 +157,7 @@ func TestExchangesByID(t *testing.T) {
 	}{
 		{"records", fetch, fetchAnswer(id, records), func(res protocol.Message) error {
 			var b Batch
-			if err := b.read(&res.(*fetchResponse).FetchResponse, 9); err != nil {
+			if err := b.read(res.(*fetchResponse), 9); err != nil {
 				return err
 			}
 			m, n := b.Marks(), 0
@@ -170,7 +171,7 @@ func TestExchangesByID(t *testing.T) {
 		}},
 		{"no records", fetch, fetchAnswer(id, nil), func(res protocol.Message) error {
 			var b Batch
-			return b.read(&res.(*fetchResponse).FetchResponse, 9)
+			return b.read(res.(*fetchResponse), 9)
 		}},
 		{"id", ask, metadataAnswer(id, 0), func(res protocol.Message) error {
 			if got := res.(*idResponse); got.id != id || got.err != nil {
