@@ -6,6 +6,7 @@ import (
 	"net/http"
 	"net/netip"
 	"sync"
+	"time"
 
 	"github.com/prometheus/client_golang/prometheus"
 )
@@ -26,13 +27,15 @@ type Bounds struct {
 // Bound returns a listener of connections within bounds, which srv and nobody else is to serve; it takes the server's
 // ConnState. What comes when there is no room takes the place of the connection that has waited longest for its client to
 // ask something: a client whose idle connection ends opens another, as after any idle timeout. Where none waits, what
-// comes is closed. The connections are those of l, not wrapped, so that who hijacks one gets the socket.
+// comes is closed. The connections are those of l, not wrapped, so that who hijacks one gets the socket. Requests that the
+// server refused by itself, before any handler, are counted by reason.
 func Bound(srv *http.Server, l net.Listener, bounds Bounds) (net.Listener, error) {
 	b := &boundListener{Listener: l, bounds: bounds, conns: map[net.Conn]*list.Element{}, addresses: map[netip.Prefix]int{}}
 	if err := b.register(); err != nil {
 		return nil, err
 	}
 	srv.ConnState = b.changed
+	b.watchRequests(srv)
 	return b, nil
 }
 
@@ -40,6 +43,8 @@ type boundListener struct {
 	net.Listener
 	bounds           Bounds
 	refused, evicted [boundReasons]prometheus.Counter
+	unread           [unreadReasons]prometheus.Counter
+	patience         time.Duration // of the server, for the headers of a request
 
 	mu        sync.Mutex // guards what follows
 	order     list.List  // of *boundConn; who has been as it is for longest comes first
@@ -52,6 +57,7 @@ type boundConn struct {
 	conn    net.Conn
 	address netip.Prefix // the zero value: PerAddress does not hold
 	waiting bool         // for the client
+	unread  unreadState
 }
 
 // boundReason is which bound was reached.
@@ -92,7 +98,7 @@ func (b *boundListener) register() error {
 			c.to[r] = vec.WithLabelValues(r.String())
 		}
 	}
-	return nil
+	return b.registerUnread()
 }
 
 // Accept implements [net.Listener].
@@ -111,7 +117,7 @@ func (b *boundListener) Accept() (net.Conn, error) {
 
 // admit counts a connection in, unless there is no room.
 func (b *boundListener) admit(c net.Conn) bool {
-	added := &boundConn{conn: c, address: b.addressOf(c), waiting: true}
+	added := &boundConn{conn: c, address: b.addressOf(c), waiting: true, unread: unreadState{since: time.Now()}}
 	b.mu.Lock()
 	defer b.mu.Unlock()
 	if limit := b.bounds.PerAddress; limit > 0 && added.address.IsValid() && b.addresses[added.address] >= limit &&
@@ -163,14 +169,18 @@ func (b *boundListener) remove(c net.Conn) {
 func (b *boundListener) changed(c net.Conn, state http.ConnState) {
 	b.mu.Lock()
 	defer b.mu.Unlock()
+	e, ok := b.conns[c]
+	if !ok {
+		return
+	}
+	known := e.Value.(*boundConn) //nolint:forcetypeassert // there is nothing else in the list
+	b.noteUnread(known, state)
 	if state == http.StateHijacked || state == http.StateClosed {
 		b.remove(c)
 		return
 	}
-	if e, ok := b.conns[c]; ok {
-		e.Value.(*boundConn).waiting = state != http.StateActive //nolint:forcetypeassert // there is nothing else in the list
-		b.order.MoveToBack(e)
-	}
+	known.waiting = state != http.StateActive
+	b.order.MoveToBack(e)
 }
 
 // addressOf returns what a connection is counted for, the zero value if for nothing: an IPv4 address, or the /64 of an IPv6

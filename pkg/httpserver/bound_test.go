@@ -272,7 +272,7 @@ func TestMetricsOfBounds(t *testing.T) {
 		if problems, err := testutil.GatherAndLint(b.registry); err != nil || len(problems) > 0 {
 			b.t.Fatal(problems, err)
 		}
-		if n, err := testutil.GatherAndCount(b.registry); err != nil || n != 1+2*int(boundReasons) {
+		if n, err := testutil.GatherAndCount(b.registry); err != nil || n != 1+2*int(boundReasons)+int(unreadReasons) {
 			b.t.Fatalf("%d series, %v", n, err)
 		}
 		if _, err := Bound(&http.Server{}, b.street, Bounds{Registry: b.registry}); err == nil || !strings.Contains(err.Error(), "duplicate") {
