@@ -17,15 +17,6 @@ import (
 	"github.com/linkpulse/linkpulse/services/linkpulse/internal/history"
 )
 
-// roll replaces every part by a new one of its kind, one after the other, as an orchestrator does: each is told to end,
-// ends by itself without an error, and comes back.
-func (f *fleet) roll(t *testing.T) {
-	for _, p := range slices.Concat(f.gateways, f.tallies, []*process{f.ingest}) {
-		p.end(t)
-		p.start(t)
-	}
-}
-
 // tellThree: clients that do not know what became of their clicks tell three ingests at the same moment.
 func (f *fleet) tellThree(t *testing.T) {
 	var dialer net.Dialer

@@ -68,7 +68,6 @@ func TestTotalsOnRealParts(t *testing.T) {
 		{"a gateway is killed", f.killGateway},
 		{"a gateway with two thousand dashboards is killed", f.killCrowded},
 		{"three ingests are told the same at once", f.tellThree},
-		{"every part is replaced by a new one", f.roll},
 		{"every part is replaced, seen from outside", f.replace},
 		{"there is ten times the load", f.tenTimes},
 		{"the disk of redis is full", f.fillRedis},
