@@ -20,6 +20,13 @@
 // It skips a gap that retention cut without a word, begins at "the end" only when the first fetch happens, and hangs for
 // its whole MaxWait on a connection that is dead.
 //
+// # What is on the wire
+//
+// What is sent and read a thousand times a second is encoded here and goes over the client's connections: produce requests,
+// and fetches by the topic's id with the records in them, which are read where they lie. The client finds brokers and
+// leaders, and does everything else: administration, groups, and records of foreign producers that are compressed or of
+// before 2017.
+//
 // # Time
 //
 // Everything that waits uses package time and connections that a caller can provide, so that a whole cluster runs in
