@@ -149,6 +149,11 @@ func longest(spans []span) span {
 	return slices.MaxFunc(append(spans, span{}), func(a, b span) int { return int(a.took() - b.took()) })
 }
 
+// longestDuring returns which of the spans that have a moment in common with p took longest.
+func longestDuring(p span, of []span) span {
+	return longest(slices.DeleteFunc(slices.Clone(of), func(other span) bool { return other.to.Before(p.from) || other.from.After(p.to) }))
+}
+
 // leaderWatch asks every broker all the time for the end of a partition. Only its leader answers.
 type leaderWatch struct {
 	mu       sync.Mutex // guards what follows
