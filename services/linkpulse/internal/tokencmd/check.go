@@ -11,6 +11,7 @@ import (
 	"time"
 
 	"github.com/linkpulse/linkpulse/pkg/auth"
+	"github.com/linkpulse/linkpulse/services/linkpulse/internal/exitcode"
 )
 
 // Check are the flags of `linkpulse token check`.
@@ -51,7 +52,7 @@ func (c *Check) Run(ctx context.Context, env Env) error {
 	if token == "" || token == "-" {
 		input, err := io.ReadAll(io.LimitReader(env.Stdin, maxInput))
 		if err != nil {
-			return &exitError{exitUnknown, fmt.Errorf("reading the token: %w", err)}
+			return &exitcode.Error{Code: exitUnknown, Err: fmt.Errorf("reading the token: %w", err)}
 		}
 		token = string(input)
 	}
@@ -60,13 +61,13 @@ func (c *Check) Run(ctx context.Context, env Env) error {
 	id, err := c.verify(ctx, env, strings.TrimSpace(token))
 	refused, isRefusal := errors.AsType[*auth.RefusedError](err)
 	if err != nil && (!isRefusal || refused.Reason.IsTemporary()) {
-		return &exitError{exitUnknown, err}
+		return &exitcode.Error{Code: exitUnknown, Err: err}
 	}
 	if err := c.print(env.Stdout, id, refused); err != nil {
-		return &exitError{exitUnknown, err}
+		return &exitcode.Error{Code: exitUnknown, Err: err}
 	}
 	if refused != nil {
-		return &exitError{exitRefused, errors.New("the token is refused")}
+		return &exitcode.Error{Code: exitRefused, Err: errors.New("the token is refused")}
 	}
 	return nil
 }

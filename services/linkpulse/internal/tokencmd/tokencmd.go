@@ -55,15 +55,3 @@ const (
 	exitRefused = 1
 	exitUnknown = 2
 )
-
-// exitError is an error that says what the process should end with.
-type exitError struct {
-	code int
-	error
-}
-
-// ExitCode is what the process should end with.
-func (e *exitError) ExitCode() int { return e.code }
-
-// Unwrap implements errors.
-func (e *exitError) Unwrap() error { return e.error }

@@ -17,6 +17,7 @@ import (
 
 	"github.com/linkpulse/linkpulse/pkg/kafkalog"
 	"github.com/linkpulse/linkpulse/pkg/totals"
+	"github.com/linkpulse/linkpulse/services/linkpulse/internal/exitcode"
 )
 
 // Cmd are the commands.
@@ -83,22 +84,10 @@ const (
 	exitUnknown = 2
 )
 
-// exitError is an error that says what the process should end with.
-type exitError struct {
-	code int
-	error
-}
-
-// ExitCode is what the process should end with.
-func (e *exitError) ExitCode() int { return e.code }
-
-// Unwrap implements errors.
-func (e *exitError) Unwrap() error { return e.error }
-
 // cut gives a run that was told to end an exit code of its own: a script must not take it for one that came to its end.
 func cut(ctx context.Context, err error, code int) error {
 	if err != nil && ctx.Err() != nil {
-		return &exitError{code, fmt.Errorf("it was told to end: %w", err)}
+		return &exitcode.Error{Code: code, Err: fmt.Errorf("it was told to end: %w", err)}
 	}
 	return err
 }

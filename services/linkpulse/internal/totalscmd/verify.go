@@ -13,6 +13,7 @@ import (
 	"github.com/linkpulse/linkpulse/pkg/fold/feed"
 	"github.com/linkpulse/linkpulse/pkg/recount"
 	"github.com/linkpulse/linkpulse/pkg/totals"
+	"github.com/linkpulse/linkpulse/services/linkpulse/internal/exitcode"
 	"github.com/linkpulse/linkpulse/services/linkpulse/internal/totalscmd/backup"
 )
 
@@ -76,7 +77,7 @@ type verifier struct {
 
 // Run compares and prints.
 func (c *Verify) Run(ctx context.Context, env Env) error {
-	unknown := func(err error) error { return cut(ctx, &exitError{exitUnknown, err}, exitUnknown) }
+	unknown := func(err error) error { return cut(ctx, &exitcode.Error{Code: exitUnknown, Err: err}, exitUnknown) }
 	s, err := connect(ctx, &c.Connection, env)
 	if err != nil {
 		return unknown(err)
@@ -111,7 +112,7 @@ func (c *Verify) Run(ctx context.Context, env Env) error {
 	}
 	switch {
 	case tally[differ] > 0:
-		return &exitError{exitBad, fmt.Errorf("the totals of %d of %d partitions are not what the log says", tally[differ], len(partitions))}
+		return &exitcode.Error{Code: exitBad, Err: fmt.Errorf("the totals of %d of %d partitions are not what the log says", tally[differ], len(partitions))}
 	case tally[cannotTell] > 0:
 		return unknown(fmt.Errorf("of %d of %d partitions it could not be told whether they are what the log says", tally[cannotTell], len(partitions)))
 	}
