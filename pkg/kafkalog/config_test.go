@@ -1,22 +1,16 @@
 package kafkalog
 
 import (
-	"crypto/ecdsa"
-	"crypto/elliptic"
-	crand "crypto/rand"
 	"crypto/tls"
-	"crypto/x509"
-	"encoding/pem"
-	"math/big"
-	"net"
 	"os"
 	"path/filepath"
 	"strings"
 	"testing"
 	"testing/synctest"
-	"time"
 
 	"github.com/twmb/franz-go/pkg/kfake"
+
+	"github.com/linkpulse/linkpulse/pkg/tlsclient/tlstest"
 )
 
 func TestConfigCheck(t *testing.T) {
@@ -88,29 +82,6 @@ func TestOpenReadsFiles(t *testing.T) {
 	}
 }
 
-// authority makes a certificate for localhost that vouches for itself, and the file that names it.
-func authority(t *testing.T) (tls.Certificate, string) {
-	t.Helper()
-	key, err := ecdsa.GenerateKey(elliptic.P256(), crand.Reader)
-	if err != nil {
-		t.Fatal(err)
-	}
-	template := &x509.Certificate{
-		SerialNumber: big.NewInt(1), NotBefore: time.Now().Add(-time.Hour), NotAfter: time.Now().Add(time.Hour),
-		DNSNames: []string{"localhost"}, IPAddresses: []net.IP{net.IPv4(127, 0, 0, 1)},
-		IsCA: true, BasicConstraintsValid: true,
-	}
-	der, err := x509.CreateCertificate(crand.Reader, template, template, &key.PublicKey, key)
-	if err != nil {
-		t.Fatal(err)
-	}
-	file := filepath.Join(t.TempDir(), "ca.pem")
-	if err := os.WriteFile(file, pem.EncodeToMemory(&pem.Block{Type: "CERTIFICATE", Bytes: der}), 0o600); err != nil {
-		t.Fatal(err)
-	}
-	return tls.Certificate{Certificate: [][]byte{der}, PrivateKey: key}, file
-}
-
 // Every way to prove who one is, over TLS, and that there is no way round it.
 func TestSecureConnections(t *testing.T) {
 	t.Parallel()
@@ -123,7 +94,7 @@ func TestSecureConnections(t *testing.T) {
 		"scram-sha-256":    {func(c *Config) { c.SASL.Mechanism = "scram-sha-256" }, ""},
 		"scram-sha-512":    {func(*Config) {}, ""},
 		"another name":     {func(c *Config) { c.TLS.ServerName = "kafka.example" }, "kafka.example"},
-		"an unknown CA":    {func(c *Config) { _, c.TLS.CA = authority(t) }, "certificate"},
+		"an unknown CA":    {func(c *Config) { c.TLS.CA = tlstest.New(t).Cert }, "certificate"},
 		"a wrong password": {func(c *Config) { c.SASL.Mechanism, c.SASL.Password = "plain", "wrong" }, "asking for the bounds"},
 		"no password":      {func(c *Config) { c.SASL = SASLConfig{} }, "asking for the bounds"},
 		"no TLS":           {func(c *Config) { c.TLS = TLSConfig{} }, "asking for the bounds"},
@@ -132,11 +103,11 @@ func TestSecureConnections(t *testing.T) {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
 			synctest.Test(t, func(t *testing.T) {
-				cert, ca := authority(t)
-				w := newWorld(t, 1, 1, kfake.TLS(&tls.Config{Certificates: []tls.Certificate{cert}, MinVersion: tls.VersionTLS12}), kfake.EnableSASL(),
+				server := tlstest.New(t)
+				w := newWorld(t, 1, 1, kfake.TLS(&tls.Config{Certificates: []tls.Certificate{server.Pair}, MinVersion: tls.VersionTLS12}), kfake.EnableSASL(),
 					kfake.Superuser("PLAIN", user, password), kfake.Superuser("SCRAM-SHA-256", user, password), kfake.Superuser("SCRAM-SHA-512", user, password))
 				cfg := Config{
-					Brokers: w.fake.ListenAddrs(), TLS: TLSConfig{Enable: true, CA: ca, ServerName: "localhost"},
+					Brokers: w.fake.ListenAddrs(), TLS: TLSConfig{Enable: true, CA: server.Cert, ServerName: "localhost"},
 					SASL: SASLConfig{Mechanism: "scram-sha-512", Username: user, Password: password},
 				}
 				tc.change(&cfg)
